@@ -1,0 +1,62 @@
+"""vaeaudit: what does a VAE's training objective actually optimise?
+
+Public names are loaded on first use, so that ``import vaeaudit`` is immediate.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# public name → module that defines it
+_PUBLIC = {
+    # models
+    "vae": "vaeaudit.models.vae",
+    "AbstractVAE": "vaeaudit.models.vae",
+    "NeuralVAE": "vaeaudit.models.vae",
+    "mlp_vae": "vaeaudit.models.build",
+    "conv_vae": "vaeaudit.models.build",
+    "LinearGaussianVAE": "vaeaudit.models.linear_gaussian",
+    "from_decoder": "vaeaudit.adapters.callables",
+    # data
+    "load_data": "vaeaudit.data.registry",
+    "Dataset": "vaeaudit.data.dataset",
+    # training
+    "fit": "vaeaudit.training.fit",
+    "sweep": "vaeaudit.training.sweep",
+    # estimators
+    "log_evidence": "vaeaudit.estimators.evidence",
+    "evidence_bracket": "vaeaudit.estimators.annealed",
+    "inference_gap": "vaeaudit.estimators.inference_gap",
+    "rate_distortion": "vaeaudit.estimators.rate_distortion",
+    "aggregate_posterior": "vaeaudit.estimators.aggregate_posterior",
+    "active_units": "vaeaudit.estimators.active_units",
+    "gradient_alignment": "vaeaudit.estimators.gradients",
+    # whole audits, derivations, studies
+    "audit": "vaeaudit.auditing",
+    "check_derivations": "vaeaudit.derivations.register",
+    "Study": "vaeaudit.study.study",
+    # records and errors
+    "Estimate": "vaeaudit.core.records",
+    "Bracket": "vaeaudit.core.records",
+    "VaeauditError": "vaeaudit.core.errors",
+}
+_MODULES = {"objectives", "errors", "report", "figures", "tables"}
+
+__all__ = ["__version__", *sorted(_PUBLIC), *sorted(_MODULES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        value = getattr(importlib.import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module("vaeaudit.core.errors" if name == "errors" else f"vaeaudit.{name}")
+    raise AttributeError(f"module 'vaeaudit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Bridges from other people's models; each imported only when used."""

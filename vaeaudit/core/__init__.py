@@ -1,0 +1,1 @@
+"""Arrays, records, errors: what every other part builds on."""

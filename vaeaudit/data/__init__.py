@@ -1,0 +1,1 @@
+"""Data sets: bundled, of known truth, downloaded, or the user's own."""

@@ -1,0 +1,1 @@
+"""Claims about objectives, each with the checks that settle it."""

@@ -1,0 +1,1 @@
+"""What a black-box loss is."""

@@ -1,0 +1,1 @@
+"""Likelihoods, networks, and the VAE as estimators see it."""

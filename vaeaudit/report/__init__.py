@@ -1,0 +1,1 @@
+"""Reports: one page model, rendered to HTML and PDF."""

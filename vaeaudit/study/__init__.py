@@ -1,0 +1,1 @@
+"""Studies: cells that survive a crash, and the pages made from them."""
