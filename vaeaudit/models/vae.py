@@ -153,4 +153,6 @@ def vae(
     if log_prior is not None and not callable(log_prior):
         raise ArgumentError(f"`log_prior` must be a function or None; got {type(log_prior).__name__}.")
     check_count("latent_dim", latent_dim)
-    return FunctionVAE(encode, log_likelihood, log_prior, latent_dim)
+    return FunctionVAE(
+        encode_fn=encode, log_likelihood_fn=log_likelihood, log_prior_fn=log_prior, latent_dim=latent_dim
+    )

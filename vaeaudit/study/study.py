@@ -1,0 +1,71 @@
+"""A study: settings by preset, a plan of cells, their computation, and the page made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vaeaudit.report.page import Page
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work that is stored whole or not at all.
+
+    ``config`` is JSON-able and decides the cell's hash together with the study's name and version;
+    ``needs`` names cells (by key) whose results `compute` reads.
+    """
+
+    key: str
+    config: Mapping[str, Any]
+    needs: Sequence[str] = ()
+
+
+@dataclass
+class CellResult:
+    """What a cell stores: tidy frames (CSV), arrays (npz, no pickle) and a small JSON record."""
+
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and how it is answered.
+
+    Parameters
+    ----------
+    name
+        File-safe identifier, as in ``vaeaudit run NAME``.
+    title, question
+        For the list and the page.
+    presets
+        ``{"quick": {...}, "standard": {...}, "full": {...}}``: JSON-able settings.
+    plan
+        ``plan(settings) -> [Cell, …]`` in the order of computation.
+    compute
+        ``compute(cell, results) -> CellResult`` where ``results[key]`` is a finished cell's result.
+    page
+        ``page(settings, results) -> Page``; reads frames only.
+    summary
+        ``summary(settings, results) -> DataFrame``: the short table printed in the terminal.
+    version
+        Raised when ``compute`` changes meaning, so that stored cells are not reused.
+    """
+
+    name: str
+    title: str
+    question: str
+    presets: Mapping[str, Settings]
+    plan: Callable[[Settings], Sequence[Cell]]
+    compute: Callable[[Cell, Mapping[str, CellResult]], CellResult]
+    page: Callable[[Settings, Mapping[str, CellResult]], Page]
+    summary: Callable[[Settings, Mapping[str, CellResult]], pd.DataFrame]
+    version: int = 1
