@@ -1,1 +1,1 @@
-"""Data sets: bundled, of known truth, downloaded, or the user's own."""
+"""Data sets with a fixed, hashed content; some with a known truth."""

@@ -13,7 +13,8 @@ from jaxtyping import Array
 
 def _dense(layer: eqx.nn.Linear, h: Array) -> Array:
     """Apply a linear layer to a batch: one matrix product."""
-    return h @ layer.weight.T + layer.bias
+    out = h @ layer.weight.T
+    return out if layer.bias is None else out + layer.bias
 
 
 def _glorot_linear(rng_key: Array, n_in: int, n_out: int) -> eqx.nn.Linear:

@@ -48,6 +48,20 @@ class AbstractVAE(eqx.Module):
         """Whether p(z) = N(0, I), for which the rate has a closed form."""
         return True
 
+    def head_weight_sq(self) -> Array:
+        """‖W_loc‖² + ‖W_log-scale‖² over the weight matrices of the encoder's two heads, ()."""
+        raise ArgumentError(
+            f"{type(self).__name__} does not say which of its weights are the encoder's heads, so an L2 "
+            "objective cannot be formed. Use a NeuralVAE, or override `head_weight_sq`."
+        )
+
+    def decoder_weight_sq(self) -> Array:
+        """Σ‖W‖² over the weight arrays of the decoder's layers, biases left out, ()."""
+        raise ArgumentError(
+            f"{type(self).__name__} does not say which of its weights are the decoder's, so an L2 "
+            "objective cannot be formed. Use a NeuralVAE, or override `decoder_weight_sq`."
+        )
+
 
 class FunctionVAE(AbstractVAE):
     """A VAE given as plain functions; see `vae`."""
@@ -94,6 +108,12 @@ class NeuralVAE(AbstractVAE):
 
     def log_likelihood(self, x: Data, z: Latents) -> PerSample:
         return self.likelihood.log_prob(x, self.decode(z))
+
+    def head_weight_sq(self) -> Array:
+        return jnp.sum(self.encoder.loc_head.weight**2) + jnp.sum(self.encoder.log_scale_head.weight**2)
+
+    def decoder_weight_sq(self) -> Array:
+        return jnp.sum(jnp.stack([jnp.sum(layer.weight**2) for layer in self.decoder.layers]))
 
 
 def vae(

@@ -1,0 +1,102 @@
+"""Models from a handful of settings: an MLP pair or a convolutional pair with a likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+
+from vaeaudit.core.arrays import KeyLike, as_key, check_count
+from vaeaudit.core.errors import ArgumentError, unknown_name
+from vaeaudit.models.likelihoods import LIKELIHOODS, AbstractLikelihood, Gaussian, Laplace
+from vaeaudit.models.networks import MLPDecoder, MLPEncoder
+from vaeaudit.models.vae import NeuralVAE
+
+
+def build_likelihood(name: str, *, scale: float = 1.0, learn_scale: bool = False) -> AbstractLikelihood:
+    """Likelihood by name; ``scale`` and ``learn_scale`` are used by those that have a scale."""
+    if name not in LIKELIHOODS:
+        raise unknown_name("likelihood", name, list(LIKELIHOODS))
+    if not (math.isfinite(scale) and scale > 0):
+        raise ArgumentError(f"`likelihood_scale` must be positive and finite; got {scale!r}.")
+    if name == "gaussian":
+        return Gaussian(scale, learned=learn_scale)
+    if learn_scale:
+        raise ArgumentError(f"`learn_scale` needs likelihood='gaussian'; got {name!r}.")
+    if name == "laplace":
+        return Laplace(scale)
+    if scale != 1.0:
+        raise ArgumentError(f"likelihood {name!r} has no scale; got likelihood_scale={scale!r}.")
+    return LIKELIHOODS[name]()
+
+
+def _check_architecture(
+    event_shape: Sequence[int], latent_dim: int, widths: Sequence[int], name: str
+) -> tuple[int, ...]:
+    check_count("latent_dim", latent_dim)
+    if len(event_shape) == 0:
+        raise ArgumentError("`event_shape` must have at least one axis, for example (8, 8); got ().")
+    for size in event_shape:
+        check_count("event_shape", size)
+    for width in widths:
+        check_count(name, width)
+    return tuple(int(size) for size in event_shape)
+
+
+def mlp_vae(
+    rng_key: KeyLike,
+    *,
+    event_shape: Sequence[int],
+    latent_dim: int,
+    hidden: Sequence[int] = (64,),
+    likelihood: str = "bernoulli_logits",
+    likelihood_scale: float = 1.0,
+    learn_scale: bool = False,
+) -> NeuralVAE:
+    """Build a VAE with MLP encoder and decoder (tanh) and Glorot-uniform weights.
+
+    Parameters
+    ----------
+    rng_key
+        Integer seed or JAX key for the initial weights.
+    event_shape
+        Shape of one datum, for example (8, 8).
+    latent_dim
+        Number of latent dimensions J.
+    hidden
+        Widths of the encoder's hidden layers; the decoder has them in reverse.
+    likelihood
+        Name in `LIKELIHOODS`.
+    likelihood_scale
+        Scale s of a Gaussian or Laplace likelihood.
+    learn_scale
+        Whether the Gaussian's s is trained.
+
+    Returns
+    -------
+    NeuralVAE
+        The model; equal settings give equal pytree structures.
+
+    Raises
+    ------
+    ArgumentError
+        For a size that is not positive or a scale where the likelihood has none.
+    UnknownNameError
+        For an unknown likelihood.
+
+    Examples
+    --------
+    >>> from vaeaudit.models.build import mlp_vae
+    >>> model = mlp_vae(0, event_shape=(8, 8), latent_dim=2, hidden=(32,))
+    >>> model.encoder.loc_head.weight.shape
+    (2, 32)
+    """
+    event = _check_architecture(event_shape, latent_dim, hidden, "hidden")
+    enc_key, dec_key = jax.random.split(as_key(rng_key))
+    return NeuralVAE(
+        encoder=MLPEncoder(enc_key, math.prod(event), tuple(hidden), latent_dim),
+        decoder=MLPDecoder(dec_key, latent_dim, tuple(reversed(hidden)), event),
+        likelihood=build_likelihood(likelihood, scale=likelihood_scale, learn_scale=learn_scale),
+        latent_dim=latent_dim,
+    )
