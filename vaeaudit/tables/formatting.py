@@ -1,0 +1,101 @@
+"""Numbers as people read them: one precision per column, minus signs, dashes for what is missing."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from vaeaudit.core.errors import ArgumentError
+from vaeaudit.tables.schema import column
+
+MISSING = "–"
+MINUS = "−"
+
+
+def is_numeric(series: pd.Series) -> bool:
+    """Whether a column holds numbers (booleans are words: yes, no)."""
+    if pd.api.types.is_bool_dtype(series):
+        return False
+    if pd.api.types.is_numeric_dtype(series):
+        return True
+    present = [x for x in series if not _is_missing(x)]
+    return bool(present) and all(
+        (isinstance(x, numbers.Real) and not isinstance(x, bool | numbers.Integral)) or _is_int(x)
+        for x in present
+    )
+
+
+def _is_int(x: Any) -> bool:
+    return isinstance(x, numbers.Integral) and not isinstance(x, bool)
+
+
+def _is_missing(x: Any) -> bool:
+    return x is None or x is pd.NA or (isinstance(x, float) and math.isnan(x))
+
+
+def _decimals(values: Sequence[float]) -> int | None:
+    """Decimals that show about four digits of every value, or None if the column spans too much."""
+    sizes = [abs(v) for v in values if math.isfinite(v) and v != 0]
+    if not sizes:
+        return 0
+    largest = max(sizes)
+    if largest >= 1e6 or largest < 1e-4 or largest / min(sizes) > 1e5:
+        return None
+    return min(max(3 - math.floor(math.log10(largest)), 0), 3 if largest >= 1 else 6)
+
+
+def format_number(x: Any, spec: str = "", *, minus: str = MINUS) -> str:
+    """One number under a format spec (four significant digits without one).
+
+    Examples
+    --------
+    >>> format_number(-1.25, ".1f"), format_number(float("nan")), format_number(1234.5678)
+    ('−1.2', '–', '1235')
+    """
+    if _is_missing(x):
+        return MISSING
+    if isinstance(x, bool) or type(x).__name__ == "bool":
+        return "yes" if x else "no"
+    value = float(x)
+    if math.isinf(value):
+        text = "∞" if value > 0 else "-∞"
+    else:
+        try:
+            text = format(int(x) if spec.endswith("d") and value.is_integer() else value, spec or ".4g")
+        except (ValueError, TypeError) as error:
+            raise ArgumentError(
+                f"format spec {spec!r} does not fit the number {x!r}: {error}. "
+                "Use a Python number format such as '.3f', '.2e', ',d' or '.1%'."
+            ) from error
+        if set(text) <= set("-0.,%"):  # no minus zero
+            text = text.lstrip("-")
+    return text.replace("-", minus)
+
+
+def format_column(series: pd.Series, spec: str = "", *, minus: str = MINUS) -> list[str]:
+    """Every cell of a column as text.
+
+    A column of floats without a spec (its own or the schema's) gets one number of decimals, so that
+    the digits line up; if it spans more than five orders of magnitude, four significant digits each.
+    """
+    spec = spec or column(str(series.name)).format
+    if pd.api.types.is_bool_dtype(series) or not is_numeric(series):
+        return [
+            MISSING
+            if _is_missing(x)
+            else format_number(x, spec, minus=minus)
+            if isinstance(x, numbers.Number) or type(x).__name__ == "bool"
+            else str(x)
+            for x in series
+        ]
+    values = [x for x in series if not _is_missing(x)]
+    if not spec and all(_is_int(x) or float(x).is_integer() for x in values) and any(map(_is_int, values)):
+        spec = "d"
+    if not spec:
+        decimals = _decimals([float(x) for x in values])
+        spec = "" if decimals is None else f".{decimals}f"
+    return [format_number(x, spec, minus=minus) for x in series]
