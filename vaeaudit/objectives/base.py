@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from vaeaudit.core.errors import ArgumentError
 from vaeaudit.core.gaussian import kl_to_standard_normal, squared_wasserstein
+
+if TYPE_CHECKING:
+    from vaeaudit.objectives.composition import Penalised
+    from vaeaudit.objectives.penalties import ParameterPenalty
+
+Regulariser = Literal[
+    "kl", "wasserstein", "half_quadratic", "moment", "l2", "mmd", "total_correlation", "none"
+]
 
 
 class Terms(eqx.Module):
@@ -75,9 +86,7 @@ class Objective(eqx.Module):
 
     @property
     @abstractmethod
-    def regulariser(
-        self,
-    ) -> Literal["kl", "wasserstein", "half_quadratic", "moment", "l2", "mmd", "total_correlation", "none"]:
+    def regulariser(self) -> Regulariser:
         """What stands in the place of the KL."""
 
     @property
@@ -90,6 +99,56 @@ class Objective(eqx.Module):
         """Whether the encoder's scale is ignored (z = loc)."""
         return False
 
+    @property
+    def learns_scale(self) -> bool:
+        """Whether the likelihood's scale is trained with the networks."""
+        return False
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether a datum's value depends on the other data of its batch."""
+        return False
+
+    @property
+    def needs_prior_draws(self) -> bool:
+        """Whether `Terms.prior_z` is read."""
+        return False
+
     @abstractmethod
     def __call__(self, terms: Terms) -> Array:
         """Value per datum, (batch,), in nats; larger is better."""
+
+    def __add__(self, other: ParameterPenalty) -> Penalised:
+        """``objective + head_l2(λ)``: the same objective less a penalty on parameters."""
+        from vaeaudit.objectives.composition import Penalised
+        from vaeaudit.objectives.penalties import ParameterPenalty
+
+        if not isinstance(other, ParameterPenalty):
+            raise ArgumentError(
+                f"only a penalty on parameters can be added to an objective, as in elbo() + head_l2(1e-3); "
+                f"got {getattr(other, 'name', type(other).__name__)}. Adding two whole objectives would "
+                "count the reconstruction twice."
+            )
+        return Penalised(base=self, penalty=other)
+
+
+def number(value: Any) -> Any:
+    """Field converter: a finite float32 scalar, kept as it is where it is already traced."""
+    if isinstance(value, jax.Array):
+        return value
+    scalar = np.asarray(value, dtype=np.float32)
+    if scalar.shape != () or not np.isfinite(scalar):
+        raise ArgumentError(f"an objective's setting must be one finite number; got {value!r}.")
+    return scalar
+
+
+def text(value: Any) -> str:
+    """A setting as it appears in a name: the shortest decimal that reads back as the same float32."""
+    short = f"{float(value):.6g}"
+    return short if np.float32(short) == np.float32(value) else repr(float(value))
+
+
+def at_least(name: str, value: Any, minimum: float) -> None:
+    """Refuse a setting below ``minimum``; traced values pass."""
+    if not isinstance(value, jax.core.Tracer) and float(value) < minimum:
+        raise ArgumentError(f"`{name}` must be ≥ {minimum:g}; got {text(value)}.")
