@@ -69,3 +69,10 @@ class Study:
     page: Callable[[Settings, Mapping[str, CellResult]], Page]
     summary: Callable[[Settings, Mapping[str, CellResult]], pd.DataFrame]
     version: int = 1
+
+    def main(self, args: Sequence[str] | None = None) -> None:
+        """Run as a script does: the options, messages and exit codes of ``vaeaudit run NAME``."""
+        from vaeaudit.study.command import script_command
+        from vaeaudit.study.console import execute
+
+        execute(script_command(self), args)

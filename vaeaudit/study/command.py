@@ -1,0 +1,117 @@
+"""What ``vaeaudit run NAME`` and a study's own script do."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vaeaudit.study.console import INTERRUPT, Progress, table_text
+from vaeaudit.study.options import run_options
+from vaeaudit.study.provenance import command_line
+
+if TYPE_CHECKING:
+    from vaeaudit.study.runner import Plan, RunResult
+    from vaeaudit.study.study import Study
+
+
+def script_command(study: Study) -> click.Command:
+    """Build the click command of one study, for its script."""
+
+    @click.command(name="run", help=f"{study.title}\n\n{study.question}")
+    @run_options
+    def run(**options: Any) -> None:
+        perform(study, **options)
+
+    return run
+
+
+def perform(
+    study: Study,
+    *,
+    preset: str,
+    output: Path | None,
+    seeds: int | None,
+    settings: dict[str, Any],
+    dry_run: bool,
+    fresh: bool,
+    no_report: bool,
+    as_json: bool,
+) -> None:
+    """Run a study from the command line: result on stdout, progress on stderr."""
+    from vaeaudit.study.runner import plan_study, resolve_settings, run_study
+
+    folder = Path("reports") / study.name if output is None else output
+    overrides = dict(settings)
+    if seeds is not None:
+        now = resolve_settings(study, preset).get("seeds")
+        if now is None:
+            raise click.UsageError(f"study {study.name!r} has no seeds to set.")
+        overrides["seeds"] = list(range(seeds)) if isinstance(now, list | tuple) else seeds
+    if dry_run:
+        show_plan(study, preset, folder, plan_study(study, preset, folder, overrides), as_json=as_json)
+        return
+    try:
+        result = run_study(
+            study,
+            preset,
+            folder,
+            overrides=overrides,
+            fresh=fresh,
+            report=not no_report,
+            on_event=Progress(),
+        )
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted: finished cells are kept. This command goes on from there:", err=True)
+        click.echo(f"  {command_line()}", err=True)
+        raise click.exceptions.Exit(INTERRUPT) from None
+    show_result(study, preset, result, as_json=as_json)
+
+
+def show_plan(study: Study, preset: str, folder: Path, plan: Plan, *, as_json: bool) -> None:
+    """Print the cells of a run and which of them are finished."""
+    done = sum(plan.finished.values())
+    if as_json:
+        cells = [
+            {"key": key, "hash": plan.hashes[key], "finished": plan.finished[key]} for key in plan.hashes
+        ]
+        document = {"study": study.name, "preset": preset, "folder": str(folder), "cells": cells}
+        click.echo(json.dumps(document, indent=1))
+        return
+    click.echo(f"{study.name} ({preset}) into {folder}: {len(plan.cells)} cells, {done} finished")
+    for key, finished in plan.finished.items():
+        click.echo(f"  {'finished' if finished else 'to do   '}  {key}")
+    click.echo("settings: " + ", ".join(f"{key}={value}" for key, value in plan.settings.items()))
+
+
+def show_result(study: Study, preset: str, result: RunResult, *, as_json: bool) -> None:
+    """Print the short table and, as the last lines, the paths of the report."""
+    from vaeaudit.study.runner import records
+
+    paths = [result.html, result.pdf] if result.html and result.pdf else [result.results_json]
+    if as_json:
+        document = {
+            "study": study.name,
+            "preset": preset,
+            "folder": str(result.folder),
+            "verdict": result.verdict,
+            "computed": result.computed,
+            "reused": result.reused,
+            "seconds": round(result.seconds, 3),
+            "summary": records(result.summary),
+            "tables": [str(path) for path in result.tables],
+            "results": str(result.results_json),
+            "html": str(result.html) if result.html else None,
+            "pdf": str(result.pdf) if result.pdf else None,
+        }
+        click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+        return
+    click.echo(table_text(result.summary))
+    click.echo()
+    click.echo(result.verdict)
+    click.echo()
+    for path in paths:
+        click.echo(shlex.quote(str(path)) if " " in str(path) else str(path))
