@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vaeaudit.study.console import INTERRUPT, Progress, table_text
+from vaeaudit.study.console import INTERRUPT, Progress, terminal_width
 from vaeaudit.study.options import run_options
 from vaeaudit.study.provenance import command_line
 
@@ -36,10 +36,11 @@ def perform(
     output: Path | None,
     seeds: int | None,
     settings: dict[str, Any],
-    dry_run: bool,
-    fresh: bool,
-    no_report: bool,
     as_json: bool,
+    dry_run: bool = False,
+    fresh: bool = False,
+    no_report: bool = False,
+    compute: bool = True,
 ) -> None:
     """Run a study from the command line: result on stdout, progress on stderr."""
     from vaeaudit.study.runner import plan_study, resolve_settings, run_study
@@ -61,6 +62,7 @@ def perform(
             folder,
             overrides=overrides,
             fresh=fresh,
+            compute=compute,
             report=not no_report,
             on_event=Progress(),
         )
@@ -89,6 +91,7 @@ def show_plan(study: Study, preset: str, folder: Path, plan: Plan, *, as_json: b
 
 def show_result(study: Study, preset: str, result: RunResult, *, as_json: bool) -> None:
     """Print the short table and, as the last lines, the paths of the report."""
+    from vaeaudit import tables
     from vaeaudit.study.runner import records
 
     paths = [result.html, result.pdf] if result.html and result.pdf else [result.results_json]
@@ -109,7 +112,7 @@ def show_result(study: Study, preset: str, result: RunResult, *, as_json: bool) 
         }
         click.echo(json.dumps(document, indent=1, ensure_ascii=False))
         return
-    click.echo(table_text(result.summary))
+    click.echo(tables.render(result.summary, width=terminal_width()))
     click.echo()
     click.echo(result.verdict)
     click.echo()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from vaeaudit.core.errors import UnknownNameError, VaeauditError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from vaeaudit.study.runner import Event
 
 OK, FAILURE, USAGE, THRESHOLD, INTERRUPT = 0, 1, 2, 3, 130
@@ -112,10 +111,6 @@ class Progress:
         return f"finished in {duration(event.seconds)}"
 
 
-def table_text(frame: pd.DataFrame) -> str:
-    """Return a short table for the terminal."""
-
-    def number(value: Any) -> str:
-        return f"{value:.4g}" if abs(value) < 1 else f"{value:.3f}" if abs(value) < 1e5 else f"{value:.4g}"
-
-    return frame.to_string(index=False, float_format=number, na_rep="–", justify="left")
+def terminal_width() -> int:
+    """Columns for a table on stdout: the terminal's, or 110 where there is none."""
+    return max(40, shutil.get_terminal_size((110, 24)).columns)

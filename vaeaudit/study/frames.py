@@ -9,7 +9,7 @@ import pandas as pd
 
 from vaeaudit.core.errors import ArgumentError
 
-Kinds = dict[str, str]  # column → float | int | bool | text
+Kinds = dict[str, str]  # column → float | int | count (int or missing) | bool | text
 
 
 def _column(name: str, column: pd.Series) -> tuple[pd.Series, str]:
@@ -18,8 +18,8 @@ def _column(name: str, column: pd.Series) -> tuple[pd.Series, str]:
         column = column.astype(object)
     if pd.api.types.is_bool_dtype(column.dtype) and not column.isna().any():
         return column.astype(bool), "bool"
-    if pd.api.types.is_integer_dtype(column.dtype) and not column.isna().any():
-        return column.astype(np.int64), "int"
+    if pd.api.types.is_integer_dtype(column.dtype):
+        return (column.astype("Int64"), "count") if column.isna().any() else (column.astype(np.int64), "int")
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype):
         return column.astype(np.float64), "float"
     present = column[~column.isna()]
@@ -75,11 +75,12 @@ def decode(content: bytes, kinds: Kinds) -> pd.DataFrame:
     """Read what `encode` wrote: the same values, bit for bit, in the same dtypes."""
     if not kinds:
         return pd.DataFrame()
-    dtypes = {"float": np.float64, "int": np.int64, "bool": bool, "text": str}
+    dtypes = {"float": np.float64, "int": np.int64, "count": "Int64", "bool": bool, "text": str}
     return pd.read_csv(
         io.BytesIO(content),
         dtype={name: dtypes[kind] for name, kind in kinds.items()},
         keep_default_na=False,
-        na_values={name: ["nan"] for name, kind in kinds.items() if kind == "float"},
+        na_values={name: ["nan"] for name, kind in kinds.items() if kind in ("float", "count")},
         float_precision="round_trip",
+        skip_blank_lines=False,
     )

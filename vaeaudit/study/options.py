@@ -96,49 +96,70 @@ def _parse_set(context: click.Context, parameter: click.Parameter, value: tuple[
     return settings
 
 
-def run_options(command: Command) -> Command:
-    """Options of ``vaeaudit run NAME`` and of a study's script run by itself."""
-    for option in reversed(
-        [
-            click.option(
-                "--preset",
-                default="standard",
-                show_default=True,
-                metavar="quick|standard|full",
-                envvar=["VAEAUDIT_RUN_PRESET", "VAEAUDIT_PRESET"],
-                help="Size of the study.",
-            ),
-            click.option(
-                "--output",
-                type=click.Path(path_type=Path),
-                metavar="DIR",
-                envvar=["VAEAUDIT_RUN_OUTPUT", "VAEAUDIT_OUTPUT"],
-                help="Output folder.  [default: reports/NAME]",
-            ),
-            click.option(
-                "--seeds",
-                type=click.IntRange(min=1),
-                envvar=["VAEAUDIT_RUN_SEEDS", "VAEAUDIT_SEEDS"],
-                help="Number of seeds, in place of the preset's.",
-            ),
-            click.option(
-                "--set",
-                "settings",
-                multiple=True,
-                callback=_parse_set,
-                metavar="KEY=VALUE",
-                help="Replace a setting of the preset; may be repeated.",
-            ),
-            data_dir_option,
-            config_option,
-            click.option(
-                "--dry-run", is_flag=True, help="Print the plan and what is finished; compute nothing."
-            ),
-            click.option("--fresh", is_flag=True, help="Compute finished cells again."),
-            click.option("--no-report", is_flag=True, help="Write tables and results.json only."),
-            click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
-            debug_option,
-        ]
-    ):
+def complete_study(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Names of studies that start with what was typed."""
+    from vaeaudit.study.find import list_studies
+
+    return [study.name for study in list_studies() if study.name.startswith(incomplete)]
+
+
+def _complete_preset(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in ("quick", "standard", "full") if name.startswith(incomplete)]
+
+
+_WHICH = [
+    click.option(
+        "--preset",
+        default="standard",
+        show_default=True,
+        metavar="quick|standard|full",
+        envvar=["VAEAUDIT_RUN_PRESET", "VAEAUDIT_PRESET"],
+        shell_complete=_complete_preset,
+        help="Size of the study.",
+    ),
+    click.option(
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        envvar=["VAEAUDIT_RUN_OUTPUT", "VAEAUDIT_OUTPUT"],
+        help="Output folder.  [default: reports/NAME]",
+    ),
+    click.option(
+        "--seeds",
+        type=click.IntRange(min=1),
+        envvar=["VAEAUDIT_RUN_SEEDS", "VAEAUDIT_SEEDS"],
+        help="Number of seeds, in place of the preset's.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        callback=_parse_set,
+        metavar="KEY=VALUE",
+        help="Replace a setting of the preset; may be repeated.",
+    ),
+    config_option,
+]
+_HOW = [
+    data_dir_option,
+    click.option("--dry-run", is_flag=True, help="Print the plan and what is finished; compute nothing."),
+    click.option("--fresh", is_flag=True, help="Compute finished cells again."),
+    click.option("--no-report", is_flag=True, help="Write tables and results.json only."),
+]
+_LAST = [click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."), debug_option]
+
+
+def _apply(command: Command, options: list[Callable[[Any], Any]]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def run_options(command: Command) -> Command:
+    """Options of ``vaeaudit run NAME`` and of a study's script run by itself."""
+    return _apply(command, [*_WHICH, *_HOW, *_LAST])
+
+
+def report_options(command: Command) -> Command:
+    """Options of ``vaeaudit report NAME``."""
+    return _apply(command, [*_WHICH, *_LAST])

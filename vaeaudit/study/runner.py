@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from vaeaudit import tables
 from vaeaudit.core.errors import ArgumentError, StoreError, unknown_name
 from vaeaudit.report.page import Page, Table
 from vaeaudit.study.atomic import make_folder, remove_leftovers, write_bytes
-from vaeaudit.study.frames import encode, normalise
+from vaeaudit.study.frames import normalise
 from vaeaudit.study.lock import hold
 from vaeaudit.study.provenance import command_line, environment
 from vaeaudit.study.store import CellStore, cell_hashes, plain
@@ -267,7 +268,7 @@ def _write_tables(target: Path, page: Page, summary: pd.DataFrame) -> list[Path]
     paths = []
     for name, frame in frames.items():
         path = folder / f"{name}.csv"
-        write_bytes(path, encode(frame)[0])
+        write_bytes(path, tables.csv_text(frame).encode())
         paths.append(path)
     return paths
 
@@ -276,7 +277,7 @@ def _results_json(
     study: Study, preset: str, settings: Mapping[str, Any], page: Page, summary: pd.DataFrame
 ) -> bytes:
     """Every number of the run in one file: NaN and infinities as null, no dates, no durations."""
-    tables = {
+    page_tables = {
         block.name: {"caption": block.caption, "note": block.note, "rows": records(block.frame)}
         for section in page.sections
         for block in section.blocks
@@ -291,15 +292,18 @@ def _results_json(
         "verdict": page.verdict,
         "findings": [dataclasses.asdict(finding) for finding in page.findings],
         "summary": records(summary),
-        "tables": tables,
+        "tables": page_tables,
     }
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a frame for standard JSON: NaN and infinities become null."""
-    rows = plain(normalise(frame)[0].to_dict(orient="records"))
+    rows = normalise(frame)[0].to_dict(orient="records")
     return [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        {
+            k: None if v is pd.NA or (isinstance(v, float) and not math.isfinite(v)) else v
+            for k, v in row.items()
+        }
         for row in rows
     ]
