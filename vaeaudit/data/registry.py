@@ -28,6 +28,42 @@ DATASETS: dict[str, Entry] = {
         False,
         "1,797 real handwritten digits 8×8, bundled with scikit-learn; the offline default",
     ),
+    "linear_gaussian": Entry(
+        "vaeaudit.data.linear_gaussian:load_linear_gaussian",
+        ("real",),
+        False,
+        "draws from probabilistic PCA: log p(x), posterior and divergences known in closed form",
+    ),
+    "sprites": Entry(
+        "vaeaudit.data.sprites:load_sprites",
+        ("grey", "binary"),
+        False,
+        "6,144 drawn shapes 16×16 or 32×32 with known factors: shape, scale, rotation, x, y",
+    ),
+    "mnist": Entry(
+        "vaeaudit.data.mnist:load_mnist",
+        ("binary", "grey"),
+        True,
+        "70,000 handwritten digits 28×28, from a folder or a checked download",
+    ),
+    "frey_faces": Entry(
+        "vaeaudit.data.frey_faces:load_frey_faces",
+        ("grey", "binary"),
+        True,
+        "1,965 frames of one face 28×20, from a folder or a checked download",
+    ),
+    "image_folder": Entry(
+        "vaeaudit.data.image_folder:load_image_folder",
+        ("grey", "rgb", "binary"),
+        True,
+        "the pictures of a folder of yours, resized",
+    ),
+    "npz": Entry(
+        "vaeaudit.data.npz:load_npz",
+        ("grey", "binary", "real"),
+        True,
+        "an array (N, *event) of a .npz archive of yours",
+    ),
 }
 
 
@@ -45,8 +81,9 @@ def load_data(
         ``"binary"`` (0 or 1: value ≥ ½), ``"grey"`` (values in [0, 1]), ``"rgb"`` or ``"real"``, as the
         data set offers; its first form when omitted.
     data_dir
-        Folder with the files, for data sets that need them. Otherwise the environment variable
-        ``VAEAUDIT_DATA_DIR``, then the user's cache, then a checksummed download.
+        Folder with the files of ``mnist`` and ``frey_faces``; otherwise the environment variable
+        ``VAEAUDIT_DATA_DIR``, then the user's cache, then a checked download. The folder of pictures
+        of ``image_folder``; the archive of ``npz``.
     **options
         Passed to the loader, for example ``size=(32, 32)`` for ``image_folder``.
 
