@@ -1,0 +1,146 @@
+"""`log_evidence`: log p(x) per datum by the method asked for, or by the cheapest one that can be believed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jax import random
+from jaxtyping import Array
+
+from vaeaudit.core.arrays import KeyLike, as_float_array, as_key, check_count
+from vaeaudit.core.errors import ArgumentError, ShapeError, unknown_name
+from vaeaudit.estimators import proposals
+from vaeaudit.estimators.encoding import check_model, encode_all
+from vaeaudit.estimators.evidence_result import LogEvidence
+from vaeaudit.estimators.importance import MakeProposal, encoder_output, iw_log_evidence, stream_log_evidence
+from vaeaudit.estimators.quadrature import quadrature_log_evidence
+from vaeaudit.models.vae import AbstractVAE
+
+__all__ = ["LogEvidence", "iw_log_evidence", "log_evidence"]
+
+Method = Literal["auto", "iw", "ais", "quadrature"]
+PROPOSALS: dict[str, MakeProposal] = {}
+
+
+def _encoder(model: AbstractVAE, x: Array, rng_key: Array) -> proposals.Proposal:
+    return proposals.gaussian(*encoder_output(model, x))
+
+
+def _widened(model: AbstractVAE, x: Array, rng_key: Array) -> proposals.Proposal:
+    return proposals.gaussian(*encoder_output(model, x), factor=1.5)
+
+
+def _defensive(model: AbstractVAE, x: Array, rng_key: Array) -> proposals.Proposal:
+    return proposals.defensive(*encoder_output(model, x))
+
+
+PROPOSALS.update({"encoder": _encoder, "widened": _widened, "defensive": _defensive})
+
+
+def log_evidence(
+    model: AbstractVAE,
+    x: Any,
+    rng_key: KeyLike = 0,
+    method: Method = "auto",
+    num_samples: int = 5000,
+    *,
+    proposal: str = "encoder",
+    batch_size: int = 128,
+) -> LogEvidence:
+    """Log p(x) per datum, each with an interval or a reason why there is none (nats).
+
+    Parameters
+    ----------
+    model
+        The VAE.
+    x
+        Data (batch, *event).
+    rng_key
+        Integer seed or JAX key.
+    method
+        ``"iw"`` (importance weighting), ``"quadrature"`` (at most 3 latents), ``"ais"``, or ``"auto"``:
+        the encoder as proposal for all data, then better proposals and methods for those not settled.
+    num_samples
+        Draws per datum K at each stage.
+    proposal
+        For ``method="iw"``: ``"encoder"``, ``"widened"`` or ``"defensive"``.
+    batch_size
+        Data per call of the decoder.
+
+    Returns
+    -------
+    LogEvidence
+        ``value se lower upper pareto_k ess max_weight_share bias_bound reliable method num_samples
+        reason`` of shape (batch,); ``mean``, ``population_mean``, ``errors``, ``per_datum``, ``unsettled``.
+
+    Raises
+    ------
+    ArgumentError, UnknownNameError
+        For an unknown method or proposal, or fewer than 2 samples.
+    ShapeError, DtypeError, NonFiniteError, ScaleError
+        For bad data or a bad encoder output.
+
+    Notes
+    -----
+    Monte-Carlo values are low in expectation. A decoder that returns NaN for a datum gives that datum
+    the value NaN and a reason, and the mean is then refused.
+
+    References
+    ----------
+    Burda et al. (2016), eq. 8; Neal (2001); Wu et al. (2017).
+
+    Examples
+    --------
+    >>> import vaeaudit as va
+    >>> model = va.LinearGaussianVAE.random(0, data_dim=4, latent_dim=2)
+    >>> result = va.log_evidence(model, model.generative.bias[None], method="iw", num_samples=1000)
+    >>> bool(result.lower[0] < model.exact_log_evidence(model.generative.bias[None])[0] < result.upper[0])
+    True
+    """
+    check_model(model)
+    key = as_key(rng_key)
+    if method not in get_args(Method):
+        raise unknown_name("method", str(method), list(get_args(Method)))
+    if proposal not in PROPOSALS:
+        raise unknown_name("proposal", str(proposal), list(PROPOSALS))
+    if isinstance(num_samples, int) and num_samples == 1:
+        raise ArgumentError("`num_samples` must be at least 2: one draw has no standard error.")
+    check_count("num_samples", num_samples, minimum=2)
+    check_count("batch_size", batch_size)
+    x = as_float_array("x", x)
+    if x.ndim < 2:
+        raise ShapeError(f"`x` must be (batch, *event); got shape {tuple(x.shape)}.")
+    encode_all(model, x)  # shapes, finiteness and positive scale before any number
+    if method == "quadrature":
+        return quadrature_log_evidence(model, x)
+    if method == "iw":
+        return _iw(model, x, key, proposal, num_samples, batch_size)
+    return _auto(model, x, key, num_samples, batch_size)
+
+
+def _iw(
+    model: AbstractVAE, x: Array, key: Array, proposal: str, num_samples: int, batch_size: int
+) -> LogEvidence:
+    return stream_log_evidence(
+        model, x, key, PROPOSALS[proposal], num_samples, method=f"iw/{proposal}", batch_size=batch_size
+    )
+
+
+def _auto(model: AbstractVAE, x: Array, key: Array, num_samples: int, batch_size: int) -> LogEvidence:
+    result = _iw(model, x, random.fold_in(key, 0), "encoder", num_samples, batch_size)
+    for stage, proposal in enumerate(("defensive",), start=1):
+        todo = _open(result)
+        if todo.size == 0:
+            return result
+        part = _iw(model, x[todo], random.fold_in(key, stage), proposal, num_samples, batch_size)
+        result = result.replaced(todo, part)
+    todo = _open(result)
+    if todo.size and model.latent_dim <= 2:
+        result = result.replaced(todo, quadrature_log_evidence(model, x[todo]))
+    return result
+
+
+def _open(result: LogEvidence) -> np.ndarray:
+    """Data that are not settled and may still be (a NaN from the decoder stays one)."""
+    return np.flatnonzero(~result.reliable)

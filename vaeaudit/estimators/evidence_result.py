@@ -1,0 +1,206 @@
+"""What `log_evidence` returns: one row per datum, and means that keep three errors apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vaeaudit.core.errors import ShapeError
+from vaeaudit.core.records import Z95, Estimate
+from vaeaudit.estimators.reliability import Floats
+from vaeaudit.estimators.weights import WeightSummary
+
+LOG20 = math.log(20.0)  # Markov: P(p̂ ≥ 20 p) ≤ 1/20 for any unbiased p̂ ≥ 0
+
+
+@dataclass(frozen=True)
+class LogEvidence:
+    """log p(x) per datum with its reliability; arrays of shape (batch,), nats.
+
+    ``value`` is low in expectation for Monte-Carlo methods (log of an unbiased p̂). ``lower`` and
+    ``upper`` are a 95 % interval, NaN where not ``reliable``. ``bias_bound`` bounds |E value − log p|
+    to second order in se. ``reason`` says why a datum is not reliable; empty otherwise.
+    """
+
+    value: Floats
+    se: Floats
+    lower: Floats
+    upper: Floats
+    pareto_k: Floats
+    ess: Floats
+    max_weight_share: Floats
+    bias: Floats
+    bias_bound: Floats
+    reliable: np.ndarray
+    method: np.ndarray
+    num_samples: np.ndarray
+    reason: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = {name: getattr(self, name).shape for name in self.__dataclass_fields__}
+        if len(set(shapes.values())) != 1:
+            raise ShapeError(f"all fields of LogEvidence must share one shape (batch,); got {shapes}.")
+
+    def __len__(self) -> int:
+        return self.value.shape[0]
+
+    @cached_property
+    def mean(self) -> Estimate:
+        """Mean of log p(x) over these data, with the Monte-Carlo error alone.
+
+        The value is the mean of the per-datum values plus the estimated K-bias. Where some data are
+        not reliable it is the plain mean, `lower bound only`, and the note carries a bound that holds
+        with probability 0.95 whatever the weights: mean log p̂ − log(20)/N, by Markov's inequality on
+        the product of the p̂. Where some data have no number at all, so has the mean.
+        """
+        n = len(self)
+        total = int(self.num_samples.sum())
+        missing = np.isnan(self.value)
+        common: dict[str, Any] = {"num_samples": total, "num_data": n}
+        if missing.any():
+            rest = f"; the mean over the other {n - missing.sum()} is {np.mean(self.value[~missing]):.3f}"
+            return Estimate.refused(
+                "unreliable",
+                f"{missing.sum()} of {n} data have no value ({self._commonest(missing)})"
+                + (rest if not missing.all() else ""),
+                **common,
+            )
+        plain = float(np.mean(self.value))
+        doubtful = ~self.reliable
+        if doubtful.any():
+            return Estimate.refused(
+                "lower bound only",
+                f"{doubtful.sum()} of {n} data not settled ({self._commonest(doubtful)}); with probability "
+                f"0.95 the mean is at least {plain - LOG20 / n:.3f}",
+                value=plain,
+                se=float(np.sqrt(np.sum(self.se**2)) / n),
+                **common,
+            )
+        correction = float(np.mean(self.bias))
+        se = float(np.sqrt(np.sum(self.se**2)) / n)
+        if n == 1:
+            return Estimate(
+                value=plain - correction,
+                se=se,
+                lower=float(self.lower[0]),
+                upper=float(self.upper[0]),
+                bias_bound=float(self.bias_bound[0]),
+                **common,
+            )
+        return Estimate.normal(
+            plain - correction,
+            se,
+            bias_bound=float(np.mean(self.bias_bound)),
+            note=f"K-bias correction {-correction:+.2g}",
+            **common,
+        )
+
+    @cached_property
+    def population_mean(self) -> Estimate:
+        """Mean over the population the data were drawn from: Monte-Carlo and test-set sampling error."""
+        here = self.mean
+        n = len(self)
+        if not here.has_interval or n < 2:
+            return here
+        total = float(np.std(self.value, ddof=1) / math.sqrt(n))  # holds the Monte-Carlo part already
+        half = Z95 * max(total, here.se) + here.bias_bound
+        return replace(
+            here,
+            se=max(total, here.se),
+            lower=here.value - half,
+            upper=here.value + half,
+            note="test-set sampling error included",
+        )
+
+    @property
+    def errors(self) -> dict[str, Estimate]:
+        """The three errors of the dataset mean, each as a number of its own (nats)."""
+        n = len(self)
+        finite = self.value[~np.isnan(self.value)]
+        sampling = float(np.std(finite, ddof=1) / math.sqrt(n)) if finite.size > 1 else math.nan
+        return {
+            "monte_carlo_se": Estimate(float(np.sqrt(np.sum(self.se**2)) / n), num_data=n),
+            "k_bias": Estimate(float(np.mean(self.bias)), num_data=n, note="subtracted from the mean"),
+            "sampling_se": Estimate(sampling, num_data=n),
+        }
+
+    @property
+    def per_datum(self) -> pd.DataFrame:
+        """One row per datum."""
+        names = ["value", "se", "lower", "upper", "pareto_k", "ess", "max_weight_share", "bias_bound"]
+        names += ["reliable", "method", "num_samples", "reason"]
+        frame = pd.DataFrame({name: getattr(self, name) for name in names})
+        return frame.rename(columns={"value": "log_evidence"})
+
+    @property
+    def unsettled(self) -> np.ndarray:
+        """Indices of the data without a trusted interval."""
+        return np.flatnonzero(~self.reliable)
+
+    def rows(self, index: np.ndarray) -> LogEvidence:
+        """The result for some of the data."""
+        return LogEvidence(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+
+    def _commonest(self, where: np.ndarray) -> str:
+        reasons, counts = np.unique(self.reason[where], return_counts=True)
+        return str(reasons[np.argmax(counts)])
+
+    def replaced(self, index: np.ndarray, other: LogEvidence) -> LogEvidence:
+        """A copy whose rows ``index`` come from ``other``, sample counts added."""
+        fields = {}
+        for name in self.__dataclass_fields__:
+            mine = getattr(self, name)
+            new = getattr(other, name)
+            merged = (
+                mine.astype(np.result_type(mine, new)) if mine.dtype.kind in "fib" else mine.astype(object)
+            )
+            merged[index] = new + mine[index] if name == "num_samples" else new
+            fields[name] = merged
+        return LogEvidence(**fields)
+
+
+def concatenate(parts: list[LogEvidence]) -> LogEvidence:
+    """Join results along the batch axis."""
+    return LogEvidence(
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in LogEvidence.__dataclass_fields__
+        }
+    )
+
+
+def from_weights(summary: WeightSummary, method: str, *, rounding: float = 0.0) -> LogEvidence:
+    """Turn a weight summary into values, intervals and verdicts; see `vaeaudit.estimators.intervals`."""
+    from vaeaudit.estimators.intervals import judge, skew_interval
+
+    k = summary.count
+    value, variance, third = summary.moments()
+    se = np.sqrt(variance / k)
+    below, above = skew_interval(variance, third, k)
+    pareto = summary.pareto_k()
+    ess = summary.ess()
+    share = summary.max_weight_share()
+    reason = judge(value, se, pareto, ess, share, k)
+    reliable = reason == ""
+    bias = -0.5 * se**2
+    bias_bound = 0.5 * se**2 + np.abs(third) / (3 * k**2) + 0.75 * se**4
+    return LogEvidence(
+        value=value,
+        se=np.sqrt(se**2 + rounding**2),
+        lower=np.where(reliable, value + below - 2 * rounding, np.nan),
+        upper=np.where(reliable, value + above + 2 * rounding, np.nan),
+        pareto_k=pareto,
+        ess=ess,
+        max_weight_share=share,
+        bias=bias,
+        bias_bound=bias_bound,
+        reliable=reliable,
+        method=np.full(value.shape, method, dtype=object),
+        num_samples=np.full(value.shape, k, dtype=np.int64),
+        reason=reason,
+    )
