@@ -16,7 +16,6 @@ from vaeaudit.core.gaussian import kl_to_standard_normal, squared_wasserstein
 
 if TYPE_CHECKING:
     from vaeaudit.objectives.composition import Penalised
-    from vaeaudit.objectives.penalties import ParameterPenalty
 
 Regulariser = Literal[
     "kl", "wasserstein", "half_quadratic", "moment", "l2", "mmd", "total_correlation", "none"
@@ -118,7 +117,7 @@ class Objective(eqx.Module):
     def __call__(self, terms: Terms) -> Array:
         """Value per datum, (batch,), in nats; larger is better."""
 
-    def __add__(self, other: ParameterPenalty) -> Penalised:
+    def __add__(self, other: Objective) -> Penalised:
         """``objective + head_l2(λ)``: the same objective less a penalty on parameters."""
         from vaeaudit.objectives.composition import Penalised
         from vaeaudit.objectives.penalties import ParameterPenalty

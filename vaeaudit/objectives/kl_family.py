@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -128,7 +128,7 @@ class AnnealedBeta(Objective):
     schedule: Literal["linear", "cyclical"] = eqx.field(static=True, default="linear")
     weight: Array = eqx.field(converter=number, default=1.0)  # β at the end of a ramp
     warmup: Array = eqx.field(converter=number, default=0.5)  # share of a cycle spent on the ramp
-    cycles: Array | None = eqx.field(converter=lambda c: c if c is None else number(c), default=None)
+    cycles: Any = eqx.field(converter=lambda c: c if c is None else number(c), default=None)
 
     def __post_init__(self) -> None:
         if self.schedule not in ("linear", "cyclical"):

@@ -72,7 +72,7 @@ def parse(expression: str | Objective) -> Objective:
 
 def _build(node: ast.expr, expression: str) -> Objective:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        return _build(node.left, expression) + _build(node.right, expression)  # type: ignore[arg-type]
+        return _build(node.left, expression) + _build(node.right, expression)
     if isinstance(node, ast.Name):
         name, positional, named = node.id, [], {}
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
