@@ -1,4 +1,5 @@
-"""A claim: what is said, the formulas it rests on, the checks that settle it, and the verdict they reach."""
+"""A claim: what is said, the formulas it rests on, the checks that settle it, and the verdict they "
+"reach."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ class Judgement:
     kinds: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Claim:
     """A statement about an objective, with everything needed to judge it.
 
@@ -76,6 +77,10 @@ class Claim:
         For a formula that is wrong as printed: the right one, in LaTeX.
     measured_by
         For ``measured``: the study whose table decides.
+    also
+        Other ids under which the same claim is found.
+    family
+        Heading under which the register lists it.
     """
 
     id: str
@@ -90,6 +95,7 @@ class Claim:
     conditions: str = ""
     correction: str = ""
     measured_by: str = ""
+    also: tuple[str, ...] = ()
     family: str = ""
 
     def __post_init__(self) -> None:

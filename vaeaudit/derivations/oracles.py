@@ -7,6 +7,7 @@ Nothing here uses a closed form that a claim states. Densities come from scipy, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from scipy import integrate, stats
@@ -25,12 +26,14 @@ def integral(function: Callable[[float], float], low: float, high: float) -> flo
     return float(integrate.quad(function, low, high, epsabs=1e-12, epsrel=1e-11, limit=400)[0])
 
 
+@cache
 def kl_to_prior(mu: float, sigma: float) -> float:
     """∫ q log(q/p) dz with scipy's densities."""
     q, p = stats.norm(mu, sigma), stats.norm()
     return integral(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), mu - 12 * sigma, mu + 12 * sigma)
 
 
+@cache
 def squared_w2(mu: float, sigma: float) -> float:
     """∫₀¹ (F_q⁻¹(u) − F_p⁻¹(u))² du: the 2-Wasserstein distance on the line, by its quantiles."""
     q, p = stats.norm(mu, sigma), stats.norm()
@@ -39,6 +42,7 @@ def squared_w2(mu: float, sigma: float) -> float:
     )
 
 
+@cache
 def elbo(mu: float, sigma: float, x: float, w: float, b: float, s: float) -> float:
     """∫ q(z) log(p(x|z) p(z) / q(z)) dz, in the form with one logarithm."""
     q = stats.norm(mu, sigma)
@@ -47,11 +51,13 @@ def elbo(mu: float, sigma: float, x: float, w: float, b: float, s: float) -> flo
     )
 
 
+@cache
 def expected_log_likelihood(mu: float, sigma: float, x: float, w: float, b: float, s: float) -> float:
     """∫ q(z) log p(x|z) dz."""
     return expectation(lambda z: stats.norm.logpdf(x, w * z + b, s), mu, sigma)
 
 
+@cache
 def log_evidence(x: float, w: float, b: float, s: float) -> float:
     """Log ∫ p(x|z) p(z) dz, the integral itself."""
     centre = w * (x - b) / (w * w + s * s)  # where the integrand peaks; only steers the quadrature
@@ -59,6 +65,7 @@ def log_evidence(x: float, w: float, b: float, s: float) -> float:
     return float(np.log(integral(lambda z: stats.norm.pdf(x, w * z + b, s) * stats.norm.pdf(z), low, high)))
 
 
+@cache
 def kl_to_posterior(mu: float, sigma: float, x: float, w: float, b: float, s: float) -> float:
     """∫ q log(q / p(z|x)) dz with the posterior normalised by quadrature."""
     q, log_p_x = stats.norm(mu, sigma), log_evidence(x, w, b, s)
@@ -67,3 +74,56 @@ def kl_to_posterior(mu: float, sigma: float, x: float, w: float, b: float, s: fl
         mu,
         sigma,
     )
+
+
+@cache
+def log_predictive(mu: float, sigma: float, x: float, w: float, b: float, s: float) -> float:
+    """Log ∫ N(z; μ, σ²) p(x|z) dz."""
+    q = stats.norm(mu, sigma)
+    return float(
+        np.log(
+            integral(
+                lambda t: q.pdf(mu + sigma * t) * sigma * stats.norm.pdf(x, w * (mu + sigma * t) + b, s),
+                -12,
+                12,
+            )
+        )
+    )
+
+
+@cache
+def posterior_moments(x: float, w: float, b: float, s: float) -> tuple[float, float]:
+    """Mean and standard deviation of p(z|x), from its unnormalised density on a grid."""
+    z = np.linspace(-12, 12, 48001)
+    weight = stats.norm.pdf(x, w * z + b, s) * stats.norm.pdf(z)
+    weight /= weight.sum()
+    mean = float(weight @ z)
+    return mean, float(np.sqrt(weight @ (z - mean) ** 2))
+
+
+def posterior_scale(w: float, s: float) -> float:
+    """Standard deviation of p(z|x), which does not depend on x."""
+    return posterior_moments(0.0, w, 0.0, s)[1]
+
+
+def penalty_objective_at_posterior(x: float, w: float, b: float, s: float) -> float:
+    """E_q log p(x|z) − W₂²(q, p) for q the exact posterior."""
+    mean, scale = posterior_moments(x, w, b, s)
+    return expected_log_likelihood(mean, scale, x, w, b, s) - squared_w2(mean, scale)
+
+
+def pull_of_w2(mu: float, sigma: float) -> float:
+    """∂W₂²/∂μ by central differences of the quantile integral."""
+    h = 1e-3
+    return (squared_w2(mu + h, sigma) - squared_w2(mu - h, sigma)) / (2 * h)
+
+
+def pull_of_kl_to_half_normal(mu: float, sigma: float) -> float:
+    """∂KL(q‖N(0, ½))/∂μ by central differences of quadratures."""
+    h, p = 1e-3, stats.norm(0.0, 0.5**0.5)
+
+    def value(m: float) -> float:
+        q = stats.norm(m, sigma)
+        return expectation(lambda z: q.logpdf(z) - p.logpdf(z), m, sigma)
+
+    return (value(mu + h) - value(mu - h)) / (2 * h)

@@ -33,10 +33,19 @@ COLUMNS = (
 @cache
 def families() -> dict[str, tuple[Claim, ...]]:
     """Claims by family, in the order in which they are read."""
-    from vaeaudit.derivations import kl_and_penalty, linear_gaussian
+    from vaeaudit.derivations import (
+        elbo_identities,
+        kl_and_penalty,
+        linear_gaussian,
+        penalty_reading,
+        variational,
+    )
 
     named = {
         "The KL term and a penalty on loc and scale": kl_and_penalty.CLAIMS,
+        "What the penalty optimises": penalty_reading.CLAIMS,
+        "The ELBO and its rewritings": elbo_identities.CLAIMS,
+        "What the bound does": variational.CLAIMS,
         "The linear-Gaussian model": linear_gaussian.CLAIMS,
     }
     return {title: tuple(replace(c, family=title) for c in claims) for title, claims in named.items()}
@@ -45,6 +54,11 @@ def families() -> dict[str, tuple[Claim, ...]]:
 def claims() -> tuple[Claim, ...]:
     """Every registered claim."""
     return tuple(claim for group in families().values() for claim in group)
+
+
+def _answers_to(claim: Claim, name: str) -> bool:
+    ids = (claim.id, *claim.also)
+    return name in (claim.name, *ids) or any(i[-1].islower() and i[:-1] == name for i in ids)
 
 
 def select(names: str | Sequence[str] | None = None) -> tuple[Claim, ...]:
@@ -59,7 +73,7 @@ def select(names: str | Sequence[str] | None = None) -> tuple[Claim, ...]:
         return claims()
     chosen: list[Claim] = []
     for name in [names] if isinstance(names, str) else names:
-        found = [c for c in claims() if name in (c.name, c.id) or (c.id[:-1] == name and c.id[-1].islower())]
+        found = [c for c in claims() if _answers_to(c, name)]
         if not found:
             raise unknown_name("claim", name, [c.name for c in claims()] + [c.id for c in claims()])
         chosen += [c for c in found if c not in chosen]
