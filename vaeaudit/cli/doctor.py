@@ -48,7 +48,7 @@ def _jax() -> Check:
 def _float64() -> Check:
     import jax
 
-    flag = bool(jax.config.jax_enable_x64)
+    flag = bool(jax.config.read("jax_enable_x64"))
     return Check("default precision", True, "float64" if flag else "float32")
 
 
@@ -143,8 +143,8 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 def command(as_json: bool) -> None:
     """Examine the installation: Python, JAX, devices, folders, data, reports; exit 1 on a problem."""
     checks = [Check("vaeaudit", True, vaeaudit.__version__)]
-    for check in CHECKS:
-        checks.append(check())
+    for examine in CHECKS:
+        checks.append(examine())
         if not as_json:
             click.echo(f"examined {checks[-1].name}", err=True)
     bad = [check for check in checks if not check.ok]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,12 +76,15 @@ def decode(content: bytes, kinds: Kinds) -> pd.DataFrame:
     """Read what `encode` wrote: the same values, bit for bit, in the same dtypes."""
     if not kinds:
         return pd.DataFrame()
-    dtypes = {"float": np.float64, "int": np.int64, "count": "Int64", "bool": bool, "text": str}
-    return pd.read_csv(
+    dtypes: dict[str, Any] = {"float": str, "int": np.int64, "count": "Int64", "bool": bool, "text": str}
+    frame = pd.read_csv(
         io.BytesIO(content),
         dtype={name: dtypes[kind] for name, kind in kinds.items()},
         keep_default_na=False,
-        na_values={name: ["nan"] for name, kind in kinds.items() if kind in ("float", "count")},
-        float_precision="round_trip",
+        na_values={name: ["nan"] for name, kind in kinds.items() if kind == "count"},
         skip_blank_lines=False,
     )
+    for name, kind in kinds.items():
+        if kind == "float":  # Python's float() is correctly rounded on every version of pandas
+            frame[name] = np.array([float(text) for text in frame[name]], dtype=np.float64)
+    return frame
