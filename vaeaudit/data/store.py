@@ -18,10 +18,10 @@ Folder = str | PathLike[str] | None
 
 
 def cache_dir() -> Path:
-    """The user's cache folder for data sets."""
-    import platformdirs
+    """Folder for downloaded data sets: ``data`` in the user's cache folder or in ``VAEAUDIT_CACHE_DIR``."""
+    from vaeaudit.core.devices import cache_folder
 
-    return Path(platformdirs.user_cache_dir("vaeaudit", appauthor=False)) / "data"
+    return cache_folder() / "data"
 
 
 def search_folders(data_dir: Folder) -> list[Path]:

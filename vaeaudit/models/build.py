@@ -9,6 +9,7 @@ import jax
 
 from vaeaudit.core.arrays import KeyLike, as_key, check_count
 from vaeaudit.core.errors import ArgumentError, unknown_name
+from vaeaudit.models.convolutional import ConvDecoder, ConvEncoder
 from vaeaudit.models.likelihoods import LIKELIHOODS, AbstractLikelihood, Gaussian, Laplace
 from vaeaudit.models.networks import MLPDecoder, MLPEncoder
 from vaeaudit.models.vae import NeuralVAE
@@ -97,6 +98,69 @@ def mlp_vae(
     return NeuralVAE(
         encoder=MLPEncoder(enc_key, math.prod(event), tuple(hidden), latent_dim),
         decoder=MLPDecoder(dec_key, latent_dim, tuple(reversed(hidden)), event),
+        likelihood=build_likelihood(likelihood, scale=likelihood_scale, learn_scale=learn_scale),
+        latent_dim=latent_dim,
+    )
+
+
+def conv_vae(
+    rng_key: KeyLike,
+    *,
+    event_shape: Sequence[int],
+    latent_dim: int,
+    channels: Sequence[int] = (16, 32),
+    likelihood: str = "bernoulli_logits",
+    likelihood_scale: float = 1.0,
+    learn_scale: bool = False,
+) -> NeuralVAE:
+    """Build a VAE with a convolutional encoder and decoder (ReLU) and Glorot-uniform weights.
+
+    Parameters
+    ----------
+    rng_key
+        Integer seed or JAX key for the initial weights.
+    event_shape
+        (H, W) or (H, W, C).
+    latent_dim
+        Number of latent dimensions J.
+    channels
+        Channels after each strided convolution, each of which halves H and W; the decoder has them
+        in reverse.
+    likelihood, likelihood_scale, learn_scale
+        As for `mlp_vae`.
+
+    Returns
+    -------
+    NeuralVAE
+        The model; equal settings give equal pytree structures.
+
+    Raises
+    ------
+    ArgumentError
+        For an event that is no picture, a size that is not positive, more halvings than the picture
+        allows, or a scale where the likelihood has none.
+    UnknownNameError
+        For an unknown likelihood.
+
+    Examples
+    --------
+    >>> from vaeaudit.models.build import conv_vae
+    >>> model = conv_vae(0, event_shape=(28, 28), latent_dim=10)
+    >>> model.encoder.loc_head.weight.shape  # 7 · 7 · 32 features
+    (10, 1568)
+    """
+    event = _check_architecture(event_shape, latent_dim, channels, "channels")
+    if len(event) not in (2, 3):
+        raise ArgumentError(f"`event_shape` must be (H, W) or (H, W, C) for convolutions; got {event}.")
+    if not channels or min(event[:2]) < 2 ** len(channels):
+        raise ArgumentError(
+            f"`channels` must name 1 to {int(math.log2(min(event[:2])))} layers for pictures of {event[:2]}, "
+            f"as each layer halves both axes; got {tuple(channels)}."
+        )
+    enc_key, dec_key = jax.random.split(as_key(rng_key))
+    return NeuralVAE(
+        encoder=ConvEncoder(enc_key, event, tuple(channels), latent_dim),
+        decoder=ConvDecoder(dec_key, latent_dim, tuple(reversed(channels)), event),
         likelihood=build_likelihood(likelihood, scale=likelihood_scale, learn_scale=learn_scale),
         latent_dim=latent_dim,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,8 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from vaeaudit.core.gaussian import LOG_2PI
-
-Support = Literal["binary", "unit interval", "real", "one-hot"]
+from vaeaudit.models.support import Support, check_support
 
 
 def softplus(logits: Array) -> Array:
@@ -31,6 +30,10 @@ class AbstractLikelihood(eqx.Module):
 
     name: eqx.AbstractClassVar[str]
     support: eqx.AbstractClassVar[Support]
+
+    def check_support(self, x: Any) -> None:
+        """Raise `SupportError` if data lie where this likelihood gives no density."""
+        check_support(self.name, self.support, x)
 
     @abstractmethod
     def log_prob(self, x: Array, out: Array) -> Array:
@@ -62,7 +65,10 @@ class BernoulliLogits(AbstractLikelihood):
 
 
 class BernoulliProbs(AbstractLikelihood):
-    """Bernoulli on {0, 1} with probabilities clipped to [1e−7, 1 − 1e−7]."""
+    """Bernoulli on {0, 1} with probabilities, clipped to [1e−7, 1 − 1e−7] in the log density.
+
+    A decoder that is sure and wrong pays 16.1 nats per pixel at most; with logits it pays the logit.
+    """
 
     name: ClassVar[str] = "bernoulli_probs"
     support: ClassVar[Support] = "binary"
@@ -93,26 +99,28 @@ class ContinuousBernoulliLogits(AbstractLikelihood):
 
     @staticmethod
     def log_normaliser(logits: Array) -> Array:
-        """Log C as a function of the logit; a Taylor series near 0."""
-        small = jnp.abs(logits) < 0.05
-        safe = jnp.where(small, 1.0, logits)
-        a = jnp.abs(safe)
+        """Log C as a function of the logit; a Taylor series for |l| < ½, where the terms cancel."""
+        small = jnp.abs(logits) < 0.5
+        a = jnp.abs(jnp.where(small, 1.0, logits))
         exact = jnp.log(a) + jnp.log1p(jnp.exp(-a)) - jnp.log(-jnp.expm1(-a))  # |l| / tanh(|l|/2)
-        l2 = jnp.where(small, logits, 0.0) ** 2
-        series = math.log(2.0) + l2 / 12.0 - 7.0 * l2 * l2 / 1440.0
+        v = jnp.where(small, logits, 0.0) ** 2
+        series = math.log(2.0) + v * (1 / 12 + v * (-7 / 1440 + v * (31 / 90720 - v * 127 / 4838400)))
         return jnp.where(small, series, exact)
 
     def log_prob(self, x: Array, out: Array) -> Array:
         return _sum_event(x * out - softplus(out) + self.log_normaliser(out), x)
 
     def mean(self, out: Array) -> Array:
-        """E[x] = 1/(1 − e^−l) − 1/l, with its series ½ + l/12 near 0."""
-        small = jnp.abs(out) < 0.05
+        """E[x] = 1/(1 − e^−l) − 1/l; a Taylor series for |l| < ½."""
+        small = jnp.abs(out) < 0.5
         safe = jnp.where(small, 1.0, out)
-        return jnp.where(small, 0.5 + out / 12.0, -1.0 / jnp.expm1(-safe) - 1.0 / safe)
+        t = jnp.where(small, out, 0.0)
+        v = t * t
+        series = 0.5 + t * (1 / 12 + v * (-1 / 720 + v * (1 / 30240 - v / 1209600)))
+        return jnp.where(small, series, -1.0 / jnp.expm1(-safe) - 1.0 / safe)
 
     def sample(self, rng_key: Array, out: Array) -> Array:
-        """Inverse CDF: x = log(1 + u(eˡ − 1)) / l; uniform near l = 0."""
+        """Inverse CDF: x = log(1 + u(eˡ − 1)) / l, and u + ½ l u(1 − u) near l = 0."""
         u = jax.random.uniform(rng_key, out.shape, out.dtype)
         small = jnp.abs(out) < 1e-3
         safe = jnp.where(small, 1.0, out)
@@ -121,7 +129,7 @@ class ContinuousBernoulliLogits(AbstractLikelihood):
         v = jnp.where(safe > 0, 1.0 - u, u)
         y = -jnp.log1p(v * jnp.expm1(-a)) / a
         x = jnp.where(safe > 0, 1.0 - y, y)
-        return jnp.clip(jnp.where(small, u, x), 0.0, 1.0)
+        return jnp.clip(jnp.where(small, u + 0.5 * out * u * (1.0 - u), x), 0.0, 1.0)
 
 
 class Gaussian(AbstractLikelihood):

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from vaeaudit.core.arrays import Data, KeyLike, Latents, PerLatent, PerSample, as_key
 from vaeaudit.core.errors import ArgumentError, ScaleError, ShapeError
-from vaeaudit.core.exact_gaussian import LinearGaussian, gaussian_kl
+from vaeaudit.core.exact_gaussian import LinearGaussian
 from vaeaudit.core.gaussian import LOG_2PI
-from vaeaudit.models.likelihoods import Gaussian
+from vaeaudit.models.linear_encoder import LinearEncoder, PopulationTruth
 from vaeaudit.models.vae import AbstractVAE
-
-
-@dataclass(frozen=True, eq=False)
-class PopulationTruth:
-    """What a `LinearGaussianVAE` does on average over data x ~ N(m, S); all in nats, float64."""
-
-    mean: np.ndarray  # of the aggregate posterior q(z), (J,)
-    cov: np.ndarray  # of q(z), (J, J)
-    rate: float  # E KL(q(z|x) ‖ p(z))
-    mutual_information: float  # I_q(x; z)
-    marginal_kl: float  # KL(q(z) ‖ p(z))
-    total_correlation: float  # KL(q(z) ‖ Π q(z_j))
-    dimwise_kl: float  # Σ_j KL(q(z_j) ‖ p(z_j))
-    distortion: float  # −E E_q log p(x|z)
-    elbo: float
-    log_evidence: float  # E log p(x)
-    inference_gap: float  # E KL(q(z|x) ‖ p(z|x))
 
 
 class LinearGaussianVAE(AbstractVAE):
@@ -80,11 +61,6 @@ class LinearGaussianVAE(AbstractVAE):
         """Number of latent dimensions J."""
         return self.weight.shape[1]
 
-    @property
-    def likelihood(self) -> Gaussian:
-        """Gaussian likelihood with scale s."""
-        return Gaussian(self.noise_scale, learned=True)
-
     def encode(self, x: Data) -> tuple[PerLatent, PerLatent]:
         loc = x.reshape(x.shape[0], -1) @ self.enc_weight.T + self.enc_bias
         return loc, jnp.broadcast_to(self.enc_scale, loc.shape)
@@ -110,6 +86,13 @@ class LinearGaussianVAE(AbstractVAE):
         """The decoder's model in float64: log evidence, posterior, samples."""
         return LinearGaussian(_f64(self.weight), _f64(self.bias), float(self.noise_scale))
 
+    @property
+    def exact(self) -> LinearEncoder:
+        """Encoder and decoder in float64: what the ``exact_*`` methods evaluate."""
+        return LinearEncoder(
+            self.generative, _f64(self.enc_weight), _f64(self.enc_bias), _f64(self.enc_scale)
+        )
+
     def exact_log_evidence(self, x: object) -> np.ndarray:
         """Log p(x), (batch,)."""
         return self.generative.log_evidence(self._flat(x))
@@ -120,16 +103,11 @@ class LinearGaussianVAE(AbstractVAE):
 
     def exact_rate(self, x: object) -> np.ndarray:
         """KL(q(z|x) ‖ p(z)), (batch,)."""
-        loc, j = self._loc(x), self.latent_dim
-        return gaussian_kl(loc, self._q_cov, np.zeros(j), np.eye(j))
+        return self.exact.rate(self._flat(x))
 
     def exact_distortion(self, x: object) -> np.ndarray:
-        r"""−E_q log p(x|z) = (‖x − Wμ − b‖² + Σ_j σ_j²‖W_j‖²)/2s² + D/2 log 2πs², (batch,)."""
-        g = self.generative
-        u = self._flat(x) - self._loc(x) @ g.weight.T - g.bias
-        spread = np.sum(g.weight**2 @ np.diag(self._q_cov))
-        log_norm = len(g.bias) * (np.log(g.noise_scale) + 0.5 * LOG_2PI)
-        return 0.5 * (np.sum(u * u, axis=1) + spread) / g.noise_scale**2 + log_norm
+        """−E_q log p(x|z), (batch,)."""
+        return self.exact.distortion(self._flat(x))
 
     def exact_elbo(self, x: object) -> np.ndarray:
         """−(rate + distortion), (batch,)."""
@@ -137,8 +115,7 @@ class LinearGaussianVAE(AbstractVAE):
 
     def exact_inference_gap(self, x: object) -> np.ndarray:
         """KL(q(z|x) ‖ p(z|x)), (batch,): by its own formula, not as a difference."""
-        mean, cov = self.posterior(x)
-        return gaussian_kl(self._loc(x), self._q_cov, mean, cov)
+        return self.exact.inference_gap(self._flat(x))
 
     def population(self, data_mean: object = None, data_cov: object = None) -> PopulationTruth:
         """Averages over data x ~ N(m, S); over the model's own N(b, WWᵀ + s²I) by default.
@@ -148,65 +125,28 @@ class LinearGaussianVAE(AbstractVAE):
         data_mean
             m, (D,).
         data_cov
-            S, (D, D), positive semi-definite; for the moments of a finite sample give its mean and its
-            covariance with divisor N (then `rate`, `distortion`, `elbo` and `log_evidence` are the
-            sample's own; the aggregate's quantities are those of the Gaussian with these moments).
+            S, (D, D), positive semi-definite.
 
         Returns
         -------
         PopulationTruth
-            q(z) = N(A m + c, A S Aᵀ + diag σ²) and its divergences.
+            q(z) = N(A m + c, A S Aᵀ + diag σ²) and its divergences; rate, distortion, ELBO, evidence.
+
+        Notes
+        -----
+        Given the mean and the covariance (with divisor N) of a finite sample, `rate`, `distortion`,
+        `elbo`, `log_evidence` and `inference_gap` are the sample's own averages, exactly; the
+        aggregate posterior is still the Gaussian one, not the sample's mixture.
         """
         g = self.generative
         m = g.bias if data_mean is None else _f64(data_mean).reshape(-1)
-        cov = g.cov if data_cov is None else _f64(data_cov)
-        if m.shape != g.bias.shape or cov.shape != g.cov.shape:
-            raise ShapeError(f"`data_mean` and `data_cov` must be {g.bias.shape} and {g.cov.shape}; "
-                             f"got {m.shape} and {cov.shape}.")  # fmt: skip
-        a, j = _f64(self.enc_weight), self.latent_dim
-        loc_mean = a @ m + _f64(self.enc_bias)
-        loc_cov = a @ cov @ a.T
-        agg_cov = loc_cov + self._q_cov
-        variances = np.diag(agg_cov)
-        sd = np.sqrt(variances)
-        half_a = a / _f64(self.enc_scale)[:, None]
-        _, log_det = np.linalg.slogdet(np.eye(j) + half_a @ cov @ half_a.T)
-        at_mean = m[None, :]
-        residual = np.eye(len(m)) - g.weight @ a  # x − W A x
-        rate = float(self.exact_rate(at_mean)[0] + 0.5 * np.trace(loc_cov))
-        distortion = float(
-            self.exact_distortion(at_mean)[0] + 0.5 * np.trace(residual @ cov @ residual.T) / g.noise_scale**2
-        )
-        log_evidence = float(g.log_evidence(at_mean)[0] - 0.5 * np.trace(np.linalg.solve(g.cov, cov)))
-        offset = a - g.posterior_weight  # the gap's dependence on x
-        gap = float(
-            self.exact_inference_gap(at_mean)[0]
-            + 0.5 * np.trace(g.posterior_precision @ offset @ cov @ offset.T)
-        )
-        correlation = agg_cov / np.outer(sd, sd)
-        dimwise = sum(
-            float(gaussian_kl(loc_mean[[i]], agg_cov[[i]][:, [i]], np.zeros(1), np.eye(1))) for i in range(j)
-        )
-        return PopulationTruth(
-            mean=loc_mean,
-            cov=agg_cov,
-            rate=rate,
-            mutual_information=0.5 * float(log_det),
-            marginal_kl=float(gaussian_kl(loc_mean, agg_cov, np.zeros(j), np.eye(j))),
-            total_correlation=float(gaussian_kl(np.zeros(j), correlation, np.zeros(j), np.eye(j))),
-            dimwise_kl=dimwise,
-            distortion=distortion,
-            elbo=-(rate + distortion),
-            log_evidence=log_evidence,
-            inference_gap=gap,
-        )
-
-    @property
-    def _q_cov(self) -> np.ndarray:
-        return np.diag(_f64(self.enc_scale) ** 2)
-
-    def _loc(self, x: object) -> np.ndarray:
-        return self._flat(x) @ _f64(self.enc_weight).T + _f64(self.enc_bias)
+        s = g.cov if data_cov is None else _f64(data_cov)
+        if m.shape != g.bias.shape or s.shape != g.cov.shape:
+            raise ShapeError(
+                f"`data_mean` and `data_cov` must have shapes {g.bias.shape} and {g.cov.shape}; "
+                f"got {m.shape} and {s.shape}."
+            )
+        return self.exact.population(m, s)
 
     def _flat(self, x: object) -> np.ndarray:
         array = _f64(x)

@@ -1,4 +1,4 @@
-"""Encoder and decoder networks in Equinox: an MLP pair and a small convolutional pair."""
+"""Encoder and decoder networks in Equinox: the MLP pair, and the layers that other networks share."""
 
 from __future__ import annotations
 
@@ -11,17 +11,27 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 
-def _dense(layer: eqx.nn.Linear, h: Array) -> Array:
+def dense(layer: eqx.nn.Linear, h: Array) -> Array:
     """Apply a linear layer to a batch: one matrix product."""
     out = h @ layer.weight.T
     return out if layer.bias is None else out + layer.bias
 
 
-def _glorot_linear(rng_key: Array, n_in: int, n_out: int) -> eqx.nn.Linear:
+def glorot_uniform(rng_key: Array, shape: tuple[int, ...], fan_in: int, fan_out: int) -> Array:
+    """Weights uniform in ±√(6 / (fan_in + fan_out)).
+
+    References
+    ----------
+    Glorot & Bengio (2010), eq. 16.
+    """
+    limit = math.sqrt(6.0 / (fan_in + fan_out))
+    return jax.random.uniform(rng_key, shape, jnp.float32, -limit, limit)
+
+
+def glorot_linear(rng_key: Array, n_in: int, n_out: int) -> eqx.nn.Linear:
     """Linear layer with Glorot-uniform weights and zero biases."""
     layer = eqx.nn.Linear(n_in, n_out, key=rng_key)
-    limit = math.sqrt(6.0 / (n_in + n_out))
-    weight = jax.random.uniform(rng_key, (n_out, n_in), jnp.float32, -limit, limit)
+    weight = glorot_uniform(rng_key, (n_out, n_in), n_in, n_out)
     return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, jnp.zeros(n_out)))
 
 
@@ -44,17 +54,17 @@ class MLPEncoder(eqx.Module):
         widths = (event_size, *hidden)
         keys = jax.random.split(rng_key, len(hidden) + 2)
         self.trunk = tuple(
-            _glorot_linear(k, a, b) for k, a, b in zip(keys, widths[:-1], widths[1:], strict=False)
+            glorot_linear(k, a, b) for k, a, b in zip(keys, widths[:-1], widths[1:], strict=False)
         )
-        self.loc_head = _glorot_linear(keys[-2], widths[-1], latent_dim)
-        self.log_scale_head = _glorot_linear(keys[-1], widths[-1], latent_dim)
+        self.loc_head = glorot_linear(keys[-2], widths[-1], latent_dim)
+        self.log_scale_head = glorot_linear(keys[-1], widths[-1], latent_dim)
         self.activation = activation
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         h = x.reshape(x.shape[0], -1)
         for layer in self.trunk:
-            h = self.activation(_dense(layer, h))
-        return _dense(self.loc_head, h), _dense(self.log_scale_head, h)
+            h = self.activation(dense(layer, h))
+        return dense(self.loc_head, h), dense(self.log_scale_head, h)
 
 
 class MLPDecoder(eqx.Module):
@@ -75,7 +85,7 @@ class MLPDecoder(eqx.Module):
         widths = (latent_dim, *hidden, math.prod(event_shape))
         keys = jax.random.split(rng_key, len(widths) - 1)
         self.layers = tuple(
-            _glorot_linear(k, a, b) for k, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
+            glorot_linear(k, a, b) for k, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
         )
         self.event_shape = tuple(event_shape)
         self.activation = activation
@@ -83,5 +93,5 @@ class MLPDecoder(eqx.Module):
     def __call__(self, z: Array) -> Array:
         h = z
         for layer in self.layers[:-1]:
-            h = self.activation(_dense(layer, h))
-        return _dense(self.layers[-1], h).reshape(-1, *self.event_shape)
+            h = self.activation(dense(layer, h))
+        return dense(self.layers[-1], h).reshape(-1, *self.event_shape)
