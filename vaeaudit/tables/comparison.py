@@ -12,6 +12,7 @@ from vaeaudit.core.errors import ArgumentError, unknown_name
 from vaeaudit.core.records import Z95
 from vaeaudit.tables.schema import require
 
+COMPARED = ("quantity", "value", "se", "lower", "upper", "unit", "verdict")
 COLUMNS = ("model", "baseline", "quantity", "difference", "se", "lower", "upper", "unit", "verdict", "note")
 
 
@@ -80,9 +81,7 @@ def compare(tables: Mapping[str, pd.DataFrame], *, baseline: str | None = None) 
     """
     base_name = _baseline(tables, baseline)
     for name, table in tables.items():
-        require(
-            table, ("quantity", "value", "se", "lower", "upper", "unit"), what=f"compare (table {name!r})"
-        )
+        require(table, COMPARED, what=f"compare (table {name!r})")
         if table["quantity"].duplicated().any():
             raise ArgumentError(
                 f"table {name!r} holds a quantity twice; compare one model or setting per table."

@@ -69,9 +69,7 @@ def render(
         format_column(shown.iloc[:, j], (formats or {}).get(name, ""), minus="-")
         for j, name in enumerate(names)
     ]
-    cells = [
-        [c.replace("\n", " ").replace("\r", " ").replace("\x1b", "") for c in column] for column in cells
-    ]
+    cells = [["".join(c if c.isprintable() else " " for c in cell) for cell in column] for column in cells]
     widths = [max(_width(name), *map(_width, column)) for name, column in zip(names, cells, strict=True)]
 
     def total(kept: int) -> int:

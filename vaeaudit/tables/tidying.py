@@ -65,7 +65,8 @@ def tidy(quantities: Mapping[str, Estimate | Bracket], **settings: Any) -> pd.Da
     Examples
     --------
     >>> from vaeaudit.core.records import Estimate
-    >>> tidy({"rate": Estimate.exact(2.0)}, seed=3)[["seed", "quantity", "value", "verdict"]].to_dict("records")
+    >>> frame = tidy({"rate": Estimate.exact(2.0)}, seed=3)
+    >>> frame[["seed", "quantity", "value", "verdict"]].to_dict("records")
     [{'seed': 3, 'quantity': 'rate', 'value': 2.0, 'verdict': 'exact'}]
     """
     rows = []

@@ -1,0 +1,133 @@
+"""A prepared page as one offline HTML file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from vaeaudit.core.errors import ReportError
+from vaeaudit.report.inline import paragraphs, spans
+from vaeaudit.report.latex import to_mathml
+from vaeaudit.report.page import Math, Text
+from vaeaudit.report.prepare import PreparedFigure, PreparedPage, PreparedTable
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+MAX_BYTES = 2_000_000
+LEVELS = {  # level → (symbol, word)
+    "pass": ("✓", "holds"),
+    "info": ("i", "note"),
+    "warn": ("!", "caution"),
+    "unreliable": ("✕", "unreliable"),
+}
+
+
+def to_html(page: PreparedPage) -> str:
+    """Render a prepared page.
+
+    Pictures are stored more sparingly until the file is within 2 MB.
+
+    Raises
+    ------
+    ReportError
+        If the page stays above 2 MB, or a formula is outside the LaTeX subset.
+    """
+    figures = [b for s in page.sections for b in s.blocks if isinstance(b, PreparedFigure)]
+    saving = dict.fromkeys((f.name for f in figures), 0)
+    by_name = {f.name: f for f in figures}
+    while True:
+        images = {name: _embedded(by_name[name], level) for name, level in saving.items()}
+        text = _render(page, images)
+        if len(text.encode()) <= MAX_BYTES:
+            return text
+        candidates = [name for name, level in saving.items() if level < len(_SAVINGS)]
+        if not candidates:
+            raise ReportError(
+                f"the page {page.name!r} is {len(text.encode()) / 1e6:.1f} MB, more than 2 MB, though "
+                "its figures are stored as small as they go. Lower `max_rows` of its tables or drop figures."
+            )
+        saving[max(candidates, key=lambda name: len(images[name]))] += 1
+
+
+def _render(page: PreparedPage, images: dict[str, str]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("vaeaudit.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates = files("vaeaudit.report") / "templates"
+    style = (templates / "page.css").read_text(encoding="utf-8")
+    script = (templates / "page.js").read_text(encoding="utf-8")
+    environment.filters["inline"] = inline
+    environment.filters["display_math"] = lambda latex: Markup(to_mathml(latex, display=True))  # noqa: S704
+    environment.filters["paragraphs"] = paragraphs
+    environment.tests.update(_tests())
+    return environment.get_template("page.html").render(
+        page=page,
+        images=images,
+        levels=LEVELS,
+        style=Markup(style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _tests() -> dict[str, Callable[[object], bool]]:
+    return {
+        "text_block": lambda b: isinstance(b, Text),
+        "math_block": lambda b: isinstance(b, Math),
+        "table_block": lambda b: isinstance(b, PreparedTable),
+        "figure_block": lambda b: isinstance(b, PreparedFigure),
+    }
+
+
+def inline(text: str) -> Markup:
+    """Inline markup as HTML; everything that is not markup is escaped."""
+    from markupsafe import Markup, escape
+
+    parts = []
+    for kind, value in spans(text):
+        if kind == "math":
+            parts.append(Markup(to_mathml(value)))  # noqa: S704
+        elif kind == "strong":
+            parts.append(Markup("<strong>{}</strong>").format(value))
+        elif kind == "code":
+            parts.append(Markup("<code>{}</code>").format(value))
+        else:
+            parts.append(escape(value))
+    return Markup("").join(parts)
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _palette(png: bytes, colours: int, share: float) -> bytes:
+    """A picture with fewer colours and pixels."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    if share < 1:
+        image = image.resize((max(int(image.width * share), 1), max(int(image.height * share), 1)))
+    buffer = io.BytesIO()
+    image.quantize(colours, method=Image.Quantize.FASTOCTREE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+_SAVINGS = ((256, 1.0), (128, 0.7), (64, 0.5))  # colours, share of the pixels per side
+
+
+def _embedded(figure: PreparedFigure, level: int) -> str:
+    if level == 0:
+        return _uri("svg+xml", figure.svg) if figure.svg is not None else _uri("png", figure.png)
+    return _uri("png", _palette(figure.png, *_SAVINGS[level - 1]))

@@ -1,0 +1,277 @@
+"""From a page to what both renderers print: drawn figures, formatted cells, numbered captions."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaeaudit.core.errors import ReportError
+from vaeaudit.report.page import Figure, Finding, Math, Page, Section, Table, Text
+from vaeaudit.tables.files import write_bytes
+from vaeaudit.tables.formatting import format_column, is_numeric
+from vaeaudit.tables.schema import column
+from vaeaudit.tables.writing import write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_SVG = 180_000  # bytes; a larger drawing is embedded as a picture
+DPI = 160
+SALT = "vaeaudit"  # element ids of SVG files depend on it and the drawing alone
+
+
+@dataclass(frozen=True)
+class PreparedColumn:
+    """A column's heading and how it is laid out and sorted."""
+
+    name: str
+    unit: str
+    description: str
+    numeric: bool
+    sort_keys: Sequence[str]
+
+
+@dataclass(frozen=True)
+class PreparedTable:
+    """A table as text, with the file that holds all of it."""
+
+    name: str
+    number: int
+    caption: str
+    note: str
+    columns: Sequence[PreparedColumn]
+    rows: Sequence[Sequence[str]]
+    num_rows: int
+    file: str
+
+
+@dataclass(frozen=True)
+class PreparedFigure:
+    """A drawn figure: its files beside the page, and the bytes to embed."""
+
+    name: str
+    number: int
+    caption: str
+    alt: str
+    width: str
+    files: dict[str, str]  # kind → path relative to the page
+    svg: bytes | None  # None where the drawing is dense
+    png: bytes
+    pictorial: bool  # holds pictures or colour maps, which must not be recoloured
+    size: tuple[float, float]  # inches
+
+
+@dataclass(frozen=True)
+class PreparedSection:
+    """A titled part of the page."""
+
+    title: str
+    anchor: str
+    blocks: Sequence[Text | Math | PreparedTable | PreparedFigure]
+    collapsed: bool
+
+
+@dataclass(frozen=True)
+class PreparedPage:
+    """A page whose figures are drawn and whose tables are text."""
+
+    name: str
+    title: str
+    question: str
+    verdict: str
+    findings: Sequence[Finding]
+    sections: Sequence[PreparedSection]
+    provenance: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+
+def file_stem(name: str, *, what: str) -> str:
+    """A name that is safe as a file name on every system.
+
+    Raises
+    ------
+    ReportError
+        If it is not made of letters, digits, ``-``, ``_`` and ``.``, or starts with a dot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", name):
+        raise ReportError(
+            f"the {what}'s name {name!r} becomes a file name; use letters, digits, '-' and '_' (at most 100)."
+        )
+    return name
+
+
+def anchor(title: str, taken: set[str]) -> str:
+    """An id for a section, unique on the page."""
+    stem = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+    name, n = f"s-{stem}", 2
+    while name in taken:
+        name, n = f"s-{stem}-{n}", n + 1
+    taken.add(name)
+    return name
+
+
+def prepare(page: Page, folder: Path) -> PreparedPage:
+    """Draw and format a page; write its figures' and tables' files into ``folder``.
+
+    Raises
+    ------
+    ReportError
+        For an unsafe or repeated name, an empty caption or alt text, an unknown kind of block, or a
+        figure whose ``draw`` returns no matplotlib figure.
+    """
+    file_stem(page.name, what="page")
+    taken: set[str] = set()
+    names: set[tuple[str, str]] = set()
+    counts = {"table": 0, "figure": 0}
+
+    def number(kind: str, name: str) -> int:
+        file_stem(name, what=kind)
+        if (kind, name) in names:
+            raise ReportError(
+                f"two {kind}s of the page are named {name!r}; their files would overwrite each other."
+            )
+        names.add((kind, name))
+        counts[kind] += 1
+        return counts[kind]
+
+    def block(item: Any) -> Text | Math | PreparedTable | PreparedFigure:
+        if isinstance(item, Text | Math):
+            return item
+        if isinstance(item, Table):
+            return prepare_table(item, number("table", item.name), folder)
+        if isinstance(item, Figure):
+            return prepare_figure(item, number("figure", item.name), folder)
+        raise ReportError(f"a section holds Text, Math, Table and Figure blocks; got {type(item).__name__}.")
+
+    def section(item: Section) -> PreparedSection:
+        return PreparedSection(
+            item.title, anchor(item.title, taken), [block(b) for b in item.blocks], item.collapsed
+        )
+
+    return PreparedPage(
+        name=page.name,
+        title=page.title,
+        question=page.question,
+        verdict=page.verdict,
+        findings=list(page.findings),
+        sections=[section(s) for s in page.sections],
+        provenance=flatten(page.provenance),
+    )
+
+
+def prepare_table(table: Table, number: int, folder: Path) -> PreparedTable:
+    """Write a table's CSV, whole, and format the rows that the page shows."""
+    frame = table.frame
+    missing = [c for c in table.columns or () if c not in frame.columns]
+    if missing:
+        raise ReportError(
+            f"table {table.name!r} is to show the columns {missing}, which its frame lacks; "
+            f"it has {list(map(str, frame.columns))}."
+        )
+    if not table.caption.strip():
+        raise ReportError(f"table {table.name!r} needs a caption.")
+    file = f"tables/{table.name}.csv"
+    write_csv(frame, folder / file)
+    whole = frame[list(table.columns)] if table.columns is not None else frame
+    shown = whole.head(table.max_rows)
+    columns, cells = [], []
+    for j, name in enumerate(map(str, shown.columns)):
+        series: pd.Series = shown.iloc[:, j]
+        known, numeric = column(name), is_numeric(series)
+        keys = [_sort_key(x) for x in series] if numeric else []
+        columns.append(PreparedColumn(name, known.unit, known.description, numeric, keys))
+        cells.append(format_column(series, table.formats.get(name, "")))
+    rows = [list(row) for row in zip(*cells, strict=True)]
+    return PreparedTable(table.name, number, table.caption, table.note, columns, rows, len(whole), file)
+
+
+def _sort_key(x: Any) -> str:
+    try:
+        return repr(float(x))
+    except (TypeError, ValueError):
+        return "nan"
+
+
+def prepare_figure(figure: Figure, number: int, folder: Path) -> PreparedFigure:
+    """Draw a figure, write its SVG, PNG and CSV, and choose what is embedded."""
+    if not figure.alt.strip() or not figure.caption.strip():
+        raise ReportError(f"figure {figure.name!r} needs a caption and a text alternative (alt).")
+    drawing = figure.draw()
+    if not hasattr(drawing, "savefig"):
+        raise ReportError(
+            f"`draw` of figure {figure.name!r} must return a matplotlib Figure; got {type(drawing).__name__}."
+        )
+    svg, png = render_svg(drawing), render_png(drawing)
+    files = {"SVG": f"figures/{figure.name}.svg", "PNG": f"figures/{figure.name}.png"}
+    write_bytes(folder / files["SVG"], svg)
+    write_bytes(folder / files["PNG"], png)
+    if figure.frame is not None:
+        files["CSV"] = f"figures/{figure.name}.csv"
+        write_csv(figure.frame, folder / files["CSV"])
+    dense = len(svg) > MAX_SVG
+    prepared = PreparedFigure(
+        name=figure.name,
+        number=number,
+        caption=figure.caption,
+        alt=figure.alt,
+        width=figure.width,
+        files=files,
+        svg=None if dense else without_paper(svg),
+        png=render_png(drawing, transparent=True) if dense else png,
+        pictorial=any(ax.images or any(_is_mesh(c) for c in ax.collections) for ax in drawing.axes),
+        size=tuple(drawing.get_size_inches()),
+    )
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(drawing)
+    return prepared
+
+
+def _is_mesh(collection: Any) -> bool:
+    from matplotlib.collections import QuadMesh
+
+    return isinstance(collection, QuadMesh)
+
+
+def render_svg(drawing: Any) -> bytes:
+    """A figure as SVG with the same bytes every time: text as paths, fixed ids, no date."""
+    import matplotlib as mpl
+
+    buffer = io.BytesIO()
+    drawing.patch.set_gid("paper")
+    with mpl.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
+        drawing.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def without_paper(svg: bytes) -> bytes:
+    """An SVG without its white ground, for pages that bring their own."""
+    return re.sub(rb'<g id="paper">.*?</g>', b"", svg, count=1, flags=re.S)
+
+
+def render_png(drawing: Any, *, dpi: int = DPI, transparent: bool = False) -> bytes:
+    """A figure as PNG, compressed, without software names or dates."""
+    buffer = io.BytesIO()
+    ground = {"transparent": True} if transparent else {"facecolor": "white"}
+    drawing.savefig(
+        buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True}, **ground
+    )
+    return buffer.getvalue()
+
+
+def flatten(record: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested record as (name, text) pairs, in the order given."""
+    if isinstance(record, dict):
+        return [
+            pair
+            for key, value in record.items()
+            for pair in flatten(value, f"{prefix} · {key}" if prefix else str(key))
+        ]
+    if isinstance(record, list | tuple):
+        record = ", ".join(str(x) for x in record) or "none"
+    if isinstance(record, float):
+        record = f"{record:.6g}"
+    return [(prefix, "none" if record is None else str(record))]
