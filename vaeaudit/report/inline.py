@@ -19,8 +19,8 @@ def spans(text: str) -> list[Span]:
 
     Examples
     --------
-    >>> spans("`rate` is $\\beta$ **times** 5 \\$")
-    [('code', 'rate'), ('text', ' is '), ('math', '\\beta'), ('text', ' '), ('strong', 'times'), ('text', ' 5 $')]
+    >>> spans("`rate` is $\\beta$ times 5 \\$")
+    [('code', 'rate'), ('text', ' is '), ('math', '\\beta'), ('text', ' times 5 $')]
     """
     found: list[Span] = []
     at = 0

@@ -84,7 +84,7 @@ def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def git_commit(folder: Path | None = None) -> str | None:
-    """Commit of the checkout of the package, ``…, modified`` if files differ from it; None without a checkout."""
+    """Commit of the package's checkout, ``…, modified`` if files differ; None without one."""
     here = folder or Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():  # an installed package may lie inside someone else's checkout
         return None
