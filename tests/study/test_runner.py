@@ -13,10 +13,10 @@ import pytest
 
 from vaeaudit.core.errors import ArgumentError, StoreBusyError, StoreError, UnknownNameError
 from vaeaudit.report.page import Finding, Page, Section, Table
-from vaeaudit.study import runner
 from vaeaudit.study.lock import hold
 from vaeaudit.study.runner import plan_study, run_study
 from vaeaudit.study.study import Cell, CellResult, Study
+from vaeaudit.tables.rows import json_rows
 
 HERE = Path(__file__).parent
 
@@ -182,7 +182,7 @@ def test_durations_stay_out_of_tables_and_results(toy, tmp_path):
 
 def test_not_finite_numbers_become_null_in_results_json():
     frame = pd.DataFrame({"x": [1.0, np.nan, np.inf], "n": pd.array([1, None, 2], dtype="Int64")})
-    rows = runner.records(frame)
+    rows = json_rows(frame)
     assert json.loads(json.dumps(rows, allow_nan=False)) == [
         {"x": 1.0, "n": 1}, {"x": None, "n": None}, {"x": None, "n": 2},
     ]  # fmt: skip

@@ -20,13 +20,13 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     """
     from vaeaudit import tables
     from vaeaudit.derivations.register import check_derivations
-    from vaeaudit.study.runner import records
+    from vaeaudit.tables.rows import json_rows
 
     click.echo("checking derivations …", err=True)
     frame = check_derivations(list(names) or None)
     differs = frame[~frame["agrees"].astype(bool)]
     if as_json:
-        click.echo(json.dumps(records(frame), indent=1, ensure_ascii=False))
+        click.echo(json.dumps(json_rows(frame), indent=1, ensure_ascii=False))
     else:
         shown = [c for c in ("claim", "verdict", "registered", "agrees", "statement") if c in frame]
         click.echo(tables.render(frame, columns=shown, width=terminal_width(), max_rows=len(frame)))

@@ -107,12 +107,12 @@ def _pages() -> Check:
     with tempfile.TemporaryDirectory() as folder:
         try:
             paths = write(page, folder)
-            sizes = [Path(path).stat().st_size for path in (paths.html, paths.pdf)]
+            sizes = [path.stat().st_size for path in (paths.html, paths.pdf) if path]
         except (VaeauditError, ImportError, OSError) as error:
             return Check(
                 "HTML and PDF", False, str(error), "Reinstall with: pip install --force-reinstall typst"
             )
-    return Check("HTML and PDF", all(sizes), "a page with a formula and a table renders")
+    return Check("HTML and PDF", len(sizes) == 2 and all(sizes), "a page with a formula and a table renders")
 
 
 def _studies() -> Check:

@@ -55,6 +55,10 @@ def perform(
     if dry_run:
         show_plan(study, preset, folder, plan_study(study, preset, folder, overrides), as_json=as_json)
         return
+    if compute:
+        from vaeaudit.core.devices import configure_devices
+
+        configure_devices()  # before anything starts JAX's backend
     try:
         result = run_study(
             study,
@@ -92,9 +96,9 @@ def show_plan(study: Study, preset: str, folder: Path, plan: Plan, *, as_json: b
 def show_result(study: Study, preset: str, result: RunResult, *, as_json: bool) -> None:
     """Print the short table and, as the last lines, the paths of the report."""
     from vaeaudit import tables
-    from vaeaudit.study.runner import records
+    from vaeaudit.tables.rows import json_rows
 
-    paths = [result.html, result.pdf] if result.html and result.pdf else [result.results_json]
+    paths = [path for path in (result.html, result.pdf) if path] or [result.results_json]
     if as_json:
         document = {
             "study": study.name,
@@ -104,7 +108,7 @@ def show_result(study: Study, preset: str, result: RunResult, *, as_json: bool) 
             "computed": result.computed,
             "reused": result.reused,
             "seconds": round(result.seconds, 3),
-            "summary": records(result.summary),
+            "summary": json_rows(result.summary),
             "tables": [str(path) for path in result.tables],
             "results": str(result.results_json),
             "html": str(result.html) if result.html else None,

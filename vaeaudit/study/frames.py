@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from typing import Any
 
@@ -68,7 +69,7 @@ def encode(frame: pd.DataFrame) -> tuple[bytes, Kinds]:
     Floats are written with the fewest digits that read back to the same bits.
     """
     plain, kinds = normalise(frame)
-    text = plain.to_csv(index=False, lineterminator="\n", na_rep="nan")
+    text = plain.to_csv(index=False, lineterminator="\n", na_rep="nan", quoting=csv.QUOTE_NONNUMERIC)
     return text.encode(), kinds
 
 

@@ -6,13 +6,12 @@ import functools
 import os
 import platform
 import shlex
-import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import vaeaudit
+from vaeaudit.report.provenance import git_commit, versions
 
 _PACKAGES = ("jax", "jaxlib", "numpyro", "equinox", "optax", "numpy", "scipy", "pandas")
 
@@ -31,25 +30,8 @@ def command_line() -> str:
 
 
 @functools.cache
-def _git_revision() -> str:
-    """Revision of the checkout that this package runs from; empty for an installed wheel."""
-    root = Path(vaeaudit.__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return ""
-    try:
-        revision, changes = (
-            subprocess.run(  # noqa: S603
-                ["git", "-C", str(root), *words],  # noqa: S607
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=True,
-            ).stdout.strip()
-            for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "-uno"))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return revision + (" with local changes" if changes else "")
+def _revision() -> str:
+    return git_commit() or ""
 
 
 def _devices() -> str:
@@ -65,16 +47,9 @@ def environment() -> dict[str, Any]:
     """What a number may depend on besides its configuration; stored with each cell."""
     return {
         "vaeaudit": vaeaudit.__version__,
-        "revision": _git_revision(),
+        "revision": _revision(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "devices": _devices(),
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": versions(_PACKAGES),
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -17,11 +17,11 @@ from vaeaudit import tables
 from vaeaudit.core.errors import ArgumentError, StoreError, unknown_name
 from vaeaudit.report.page import Page, Table
 from vaeaudit.study.atomic import make_folder, remove_leftovers, write_bytes
-from vaeaudit.study.frames import normalise
 from vaeaudit.study.lock import hold
 from vaeaudit.study.provenance import command_line, environment
 from vaeaudit.study.store import CellStore, cell_hashes, plain
 from vaeaudit.study.study import Cell, CellResult, Study
+from vaeaudit.tables.rows import json_rows
 
 Kind = Literal["start", "skip", "damaged", "compute", "done", "page", "report"]
 
@@ -194,7 +194,7 @@ def run_study(
             from vaeaudit.report import write
 
             written = write(dataclasses.replace(page, provenance=provenance), target)
-            html, pdf = Path(written.html), Path(written.pdf)
+            html, pdf = written.html, written.pdf
         on_event(Event("report", total=len(plan.cells), seconds=time.perf_counter() - begin))
     return RunResult(
         folder=target,
@@ -278,7 +278,7 @@ def _results_json(
 ) -> bytes:
     """Every number of the run in one file: NaN and infinities as null, no dates, no durations."""
     page_tables = {
-        block.name: {"caption": block.caption, "note": block.note, "rows": records(block.frame)}
+        block.name: {"caption": block.caption, "note": block.note, "rows": json_rows(block.frame)}
         for section in page.sections
         for block in section.blocks
         if isinstance(block, Table)
@@ -291,19 +291,7 @@ def _results_json(
         "settings": plain(settings),
         "verdict": page.verdict,
         "findings": [dataclasses.asdict(finding) for finding in page.findings],
-        "summary": records(summary),
+        "summary": json_rows(summary),
         "tables": page_tables,
     }
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a frame for standard JSON: NaN and infinities become null."""
-    rows = normalise(frame)[0].to_dict(orient="records")
-    return [
-        {
-            k: None if v is pd.NA or (isinstance(v, float) and not math.isfinite(v)) else v
-            for k, v in row.items()
-        }
-        for row in rows
-    ]
