@@ -1,5 +1,4 @@
-"""A claim: what is said, the formulas it rests on, the checks that settle it, and the verdict they "
-"reach."""
+"""A claim: what is said, its formulas, the checks that settle it, and the verdict they reach."""
 
 from __future__ import annotations
 

@@ -12,13 +12,13 @@ from functools import cache
 import numpy as np
 from scipy import integrate, stats
 
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(160)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(160)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 def expectation(function: Callable[[np.ndarray], np.ndarray], loc: float, scale: float) -> float:
     """E f(z) for z ~ N(loc, scale²), by Gauss–Hermite quadrature (exact for polynomials)."""
-    return float(np.sum(_WEIGHTS * function(loc + scale * _NODES)))
+    return float(np.sum(WEIGHTS * function(loc + scale * NODES)))
 
 
 def integral(function: Callable[[float], float], low: float, high: float) -> float:
@@ -127,3 +127,9 @@ def pull_of_kl_to_half_normal(mu: float, sigma: float) -> float:
         return expectation(lambda z: q.logpdf(z) - p.logpdf(z), m, sigma)
 
     return (value(mu + h) - value(mu - h)) / (2 * h)
+
+
+def slope(function: Callable[..., float], name: str, **at: float) -> float:
+    """Central difference of a function of named numbers in one of them."""
+    h = 1e-4
+    return (function(**{**at, name: at[name] + h}) - function(**{**at, name: at[name] - h})) / (2 * h)

@@ -147,8 +147,7 @@ def _heat(formulas: Formulas) -> Outcome:
 
 
 def _fourier(formulas: Formulas) -> Outcome:
-    """Second difference in μ against first difference in v, as any mixture over priors would have to "
-    "balance."""
+    """Second difference in μ against first difference in v, which every prior would balance."""
     worst, where = 0.0, ""
     for m, var in ((0.0, 1.0), (1.0, 0.5), (0.5, 2.0), (0.0, 0.1)):
         h = 1e-3

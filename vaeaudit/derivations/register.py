@@ -34,8 +34,10 @@ COLUMNS = (
 def families() -> dict[str, tuple[Claim, ...]]:
     """Claims by family, in the order in which they are read."""
     from vaeaudit.derivations import (
+        decoder_scale,
         elbo_identities,
         kl_and_penalty,
+        kl_weight,
         linear_gaussian,
         penalty_reading,
         variational,
@@ -46,6 +48,8 @@ def families() -> dict[str, tuple[Claim, ...]]:
         "What the penalty optimises": penalty_reading.CLAIMS,
         "The ELBO and its rewritings": elbo_identities.CLAIMS,
         "What the bound does": variational.CLAIMS,
+        "Scaling the KL": decoder_scale.CLAIMS,
+        "The weight of the KL at the optimum": kl_weight.CLAIMS,
         "The linear-Gaussian model": linear_gaussian.CLAIMS,
     }
     return {title: tuple(replace(c, family=title) for c in claims) for title, claims in named.items()}

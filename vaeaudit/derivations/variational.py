@@ -100,7 +100,7 @@ def _reverse_direction(formulas: Formulas) -> Outcome:
     )
     if not (drops_out and needs_posterior):
         return Outcome("unsettled", "the two directions do not have the stated form")
-    text = "the forward KL needs log p(x, z) under q only (log p(x) drops out); the reverse averages under p(z|x)"
+    text = "the forward KL needs log p(x, z) under q alone; the reverse averages under p(z|x)"
     return Outcome("holds under conditions", text)
 
 
