@@ -39,10 +39,10 @@ def configure_devices(num_devices: int | None = None, *, compilation_cache: bool
     programs are then compiled anew.
     """
     forced = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    chosen = "JAX_NUM_CPU_DEVICES" in os.environ or jax.config._read("jax_num_cpu_devices") > 0
+    chosen = "JAX_NUM_CPU_DEVICES" in os.environ or jax.config.jax_num_cpu_devices > 0  # type: ignore[attr-defined]
     if not forced and (num_devices is not None or not chosen) and not backend_started():
         jax.config.update("jax_num_cpu_devices", num_devices or usable_cores())
-    if compilation_cache and not jax.config._read("jax_compilation_cache_dir"):
+    if compilation_cache and not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         folder = cache_folder() / "compiled"
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ class _Group:
     plan: Plan
     members: list[int]  # positions in the caller's list, in the order of the model axis
     padded: int  # length of the model axis
-    params: list[list[Any]]
+    params: list[list[np.ndarray]]
     learned: list[bool]
 
 
@@ -144,14 +144,12 @@ def _settings(group: _Group, runs: Sequence[Run]) -> Runs:
         run.objective.learns_scale or group.learned[i] for i, run in zip(group.members, chosen, strict=True)
     ]
     return Runs(
-        kind=jnp.asarray(
-            [group.plan.kinds.index(jax.tree.structure(r.objective)) for r in chosen], jnp.int32
-        ),
-        numbers=jnp.asarray(numbers),
-        deterministic=jnp.asarray([r.objective.deterministic for r in chosen]),
-        learn_scale=jnp.asarray(learn, jnp.float32),
-        noise_key=jnp.asarray(np.stack([noise_key(r.rng_key) for r in chosen])),
-        learning_rate=jnp.asarray([r.learning_rate for r in chosen], jnp.float32),
+        kind=np.asarray([group.plan.kinds.index(jax.tree.structure(r.objective)) for r in chosen], np.int32),
+        numbers=np.asarray(numbers),
+        deterministic=np.asarray([r.objective.deterministic for r in chosen]),
+        learn_scale=np.asarray(learn, np.float32),
+        noise_key=np.asarray(np.stack([noise_key(r.rng_key) for r in chosen])),
+        learning_rate=np.asarray([r.learning_rate for r in chosen], np.float32),
     )
 
 
@@ -165,11 +163,11 @@ def _shared(data: TrainingData, chunk: int, epochs: int) -> Shared:
     return Shared(
         train=jnp.asarray(data.train),
         validation=jnp.asarray(held[rows].reshape(blocks, block, *held.shape[1:])),
-        validation_weight=jnp.asarray(weight.reshape(blocks, block)),
-        rate_factor=jnp.ones(chunk, jnp.float32),
-        first_epoch=jnp.asarray(0, jnp.int32),
-        num_epochs=jnp.asarray(0, jnp.int32),
-        total_epochs=jnp.asarray(epochs, jnp.int32),
+        validation_weight=np.asarray(weight.reshape(blocks, block)),
+        rate_factor=np.ones(chunk, np.float32),
+        first_epoch=np.asarray(0, np.int32),
+        num_epochs=np.asarray(0, np.int32),
+        total_epochs=np.asarray(epochs, np.int32),
     )
 
 
@@ -193,7 +191,7 @@ def _train_group(
 ) -> list[Trained]:
     plan, epochs = group.plan, options.epochs
     chunk = max(1, min(CHUNK, MAX_ROWS // (group.padded * plan.num_steps * plan.batch_size)))
-    stacked = [jnp.stack(leaves) for leaves in zip(*(group.params[i] for i in group.members), strict=True)]
+    stacked = [np.stack(leaves) for leaves in zip(*(group.params[i] for i in group.members), strict=True)]
     state = initial_state(plan, stacked)
     settings, shared = _settings(group, runs), _shared(data, chunk, epochs)
     words = [seed_words(runs[i].rng_key) for i in group.members]
@@ -213,9 +211,9 @@ def _train_group(
         factor = np.ones(chunk, np.float32)
         factor[:size] = [options.schedule(e, epochs) for e in span]
         shared = shared._replace(
-            rate_factor=jnp.asarray(factor),
-            first_epoch=jnp.asarray(done, jnp.int32),
-            num_epochs=jnp.asarray(size, jnp.int32),
+            rate_factor=factor,
+            first_epoch=np.asarray(done, np.int32),
+            num_epochs=np.asarray(size, np.int32),
         )
         state, history = program(shared, state, settings, rows_of(span))
         parts.append(np.asarray(history)[:, :size])

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh
@@ -53,7 +54,7 @@ class Runs(NamedTuple):
 class State(NamedTuple):
     """What a run carries from epoch to epoch; a leading model axis on each leaf."""
 
-    params: list[Array]
+    params: list[Any]
     adam: Any
 
 
@@ -69,9 +70,10 @@ class Shared(NamedTuple):
     total_epochs: Array  # ()
 
 
-def initial_state(plan: Plan, params: list[Array]) -> State:
-    """Adam's zero moments beside the parameters (leading model axis)."""
-    return State(params, jax.vmap(_adam(plan).init)(params))
+def initial_state(plan: Plan, params: list[np.ndarray]) -> State:
+    """Adam's zero moments beside the parameters (leading model axis), on the host."""
+    shapes = jax.eval_shape(jax.vmap(_adam(plan).init), params)
+    return State(params, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
 
 
 def _adam(plan: Plan) -> optax.GradientTransformation:
@@ -79,15 +81,15 @@ def _adam(plan: Plan) -> optax.GradientTransformation:
     return optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
 
 
-def _branches(plan: Plan) -> list[Any]:
-    """One function per kind of objective: (settings, terms, key) → values per datum and ∂mean/∂terms.
+def _branches(plan: Plan, *, gradients: bool) -> list[Any]:
+    """One function per kind of objective: (settings, terms, key) → values per datum [and ∂mean/∂terms].
 
     The gradient with respect to the terms is taken inside the branch. Nothing of one kind enters the
     code of another, so that a run's numbers do not depend on its company.
     """
 
     def make(kind: Any) -> Any:
-        def branch(numbers: Array, terms: Terms, key: Array) -> tuple[Array, Terms]:
+        def branch(numbers: Array, terms: Terms, key: Array) -> Any:
             objective = jax.tree.unflatten(kind, [numbers[i] for i in range(kind.num_leaves)])
             if objective.needs_prior_draws:
                 terms = eqx.tree_at(lambda t: t.prior_z, terms, prior_draws(key, terms.loc))
@@ -96,6 +98,8 @@ def _branches(plan: Plan) -> list[Any]:
                 values = jnp.broadcast_to(objective(t), (t.loc.shape[0],))
                 return jnp.mean(values), values
 
+            if not gradients:
+                return mean(terms)[1]
             gradient, values = jax.grad(mean, has_aux=True)(terms)
             return values, gradient
 
@@ -126,7 +130,8 @@ def _measured(values: Array, terms: Terms, weight: Array | float) -> Array:
 
 def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array) -> tuple[State, Array]:
     """All epochs of a chunk for one run; rows (chunk, steps, batch) index the training data."""
-    branches, adam = _branches(plan), _adam(plan)
+    branches, adam = _branches(plan, gradients=True), _adam(plan)
+    value_branches = _branches(plan, gradients=False)
     run_key = jax.random.wrap_key_data(run.noise_key)
     n = shared.train.shape[0]
     total_steps = jnp.asarray(shared.total_epochs * plan.num_steps, jnp.float32)
@@ -167,7 +172,7 @@ def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array)
                 draw = jax.random.uniform(jax.random.fold_in(block_key, 2), x.shape, x.dtype)
                 x = (draw < x).astype(x.dtype)
             terms = _terms(plan, model, x, block_key, run, progress, n)
-            values, _ = lax.switch(run.kind, branches, run.numbers, terms, block_key)
+            values = lax.switch(run.kind, value_branches, run.numbers, terms, block_key)
             return _measured(values, terms, shared.validation_weight[i])
 
         sums = lax.map(block, jnp.arange(shared.validation.shape[0]))

@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from vaeaudit.core.errors import ArgumentError
@@ -29,7 +30,7 @@ class Skeleton:
     shapes: tuple[tuple[tuple[int, ...], str], ...]
     scale_index: int | None  # position of a Gaussian's log scale among the trainable arrays
 
-    def join(self, params: list[Array]) -> AbstractVAE:
+    def join(self, params: list[Any]) -> AbstractVAE:
         """Put trainable arrays back into the model."""
         arrays = iter(params)
         leaves = [next(arrays) if leaf is _HOLE else leaf for leaf in self.leaves]
@@ -54,7 +55,7 @@ class _Hole:
 _HOLE = _Hole()
 
 
-def split(model: AbstractVAE) -> tuple[Skeleton, list[Array], bool]:
+def split(model: AbstractVAE) -> tuple[Skeleton, list[np.ndarray], bool]:
     """Take a model apart.
 
     Returns
@@ -73,7 +74,7 @@ def split(model: AbstractVAE) -> tuple[Skeleton, list[Array], bool]:
         model = with_learned_scale(model, True)
     leaves, treedef = jax.tree.flatten(model)
     trainable = [eqx.is_inexact_array(leaf) for leaf in leaves]
-    params = [jnp.asarray(leaf) for leaf, keep in zip(leaves, trainable, strict=True) if keep]
+    params = [np.asarray(leaf) for leaf, keep in zip(leaves, trainable, strict=True) if keep]
     if not params:
         raise ArgumentError(f"{type(model).__name__} holds no floating-point array: nothing to train.")
     kept = tuple(_HOLE if keep else leaf for leaf, keep in zip(leaves, trainable, strict=True))
