@@ -133,3 +133,7 @@ def slope(function: Callable[..., float], name: str, **at: float) -> float:
     """Central difference of a function of named numbers in one of them."""
     h = 1e-4
     return (function(**{**at, name: at[name] + h}) - function(**{**at, name: at[name] - h})) / (2 * h)
+
+
+FEW_NODES, FEW_WEIGHTS = np.polynomial.hermite_e.hermegauss(12)  # for averages over data
+FEW_WEIGHTS = FEW_WEIGHTS / FEW_WEIGHTS.sum()

@@ -34,12 +34,16 @@ COLUMNS = (
 def families() -> dict[str, tuple[Claim, ...]]:
     """Claims by family, in the order in which they are read."""
     from vaeaudit.derivations import (
+        aggregate,
         decoder_scale,
         elbo_identities,
+        heads_and_noise,
         kl_and_penalty,
         kl_weight,
         linear_gaussian,
+        multisample,
         penalty_reading,
+        signs,
         variational,
     )
 
@@ -48,8 +52,12 @@ def families() -> dict[str, tuple[Claim, ...]]:
         "What the penalty optimises": penalty_reading.CLAIMS,
         "The ELBO and its rewritings": elbo_identities.CLAIMS,
         "What the bound does": variational.CLAIMS,
+        "More samples, and the gap": multisample.CLAIMS,
+        "Per datum and in aggregate": aggregate.CLAIMS,
         "Scaling the KL": decoder_scale.CLAIMS,
         "The weight of the KL at the optimum": kl_weight.CLAIMS,
+        "Weights, heads and noise": heads_and_noise.CLAIMS,
+        "Signs and readings": signs.CLAIMS,
         "The linear-Gaussian model": linear_gaussian.CLAIMS,
     }
     return {title: tuple(replace(c, family=title) for c in claims) for title, claims in named.items()}
