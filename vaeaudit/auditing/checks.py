@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from vaeaudit.adapters.callables import DecoderVAE
 from vaeaudit.auditing.likelihood_form import LikelihoodForm, recognise
 from vaeaudit.core.arrays import as_float_array
 from vaeaudit.core.errors import ShapeError
@@ -50,6 +51,8 @@ def check_all(model: Any, x: Any, rng_key: Array) -> tuple[Array, list[Finding]]
         )
     findings = check_support(model, x)
     few = jnp.asarray(np.resize(np.asarray(x[:TRIED]), (TRIED, *x.shape[1:])))
+    if isinstance(model, DecoderVAE):
+        model.check_host(few)
     loc, scale = check_model(model, few, rng_key, check_support=False)
     z = loc + scale * jax.random.normal(rng_key, (2, *loc.shape), loc.dtype)
     findings += _check_repetition(model, few, z)
