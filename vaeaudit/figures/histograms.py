@@ -64,12 +64,11 @@ def posterior_histograms(frame: pd.DataFrame, *, hue: str = "objective") -> Figu
                     linewidth=0.9,
                     ax=axes,
                 )
-                if name == "scale":
-                    axes.set_xscale("log")
                 axes.axvline(centre, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)))
                 axes.set(xlabel="", ylabel="", yticks=[])
                 axes.spines["left"].set_visible(False)
             row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+        grid[0][1].set_xscale("log")  # shared by the column; seaborn would bin in logs if set before
         grid[-1][0].set_xlabel("μ, mean of q(z|x)")
         grid[-1][1].set_xlabel("σ, standard deviation of q(z|x)")
     return figure

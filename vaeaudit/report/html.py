@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from vaeaudit.core.errors import ReportError
+from vaeaudit.report.fonts import font_face
 from vaeaudit.report.inline import paragraphs, spans
 from vaeaudit.report.latex import to_mathml
 from vaeaudit.report.page import Math, Text
@@ -70,9 +71,10 @@ def _render(page: PreparedPage, images: dict[str, str]) -> str:
     script = (templates / "page.js").read_text(encoding="utf-8")
     environment.filters["inline"] = inline
     environment.filters["display_math"] = lambda latex: Markup(to_mathml(latex, display=True))  # noqa: S704
+    environment.filters["wrappable"] = wrappable
     environment.filters["paragraphs"] = paragraphs
     environment.tests.update(_tests())
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         page=page,
         images=images,
         levels=LEVELS,
@@ -80,6 +82,7 @@ def _render(page: PreparedPage, images: dict[str, str]) -> str:
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+    return text.replace("<style>", f"<style>{font_face(text)}", 1)
 
 
 def _tests() -> dict[str, Callable[[object], bool]]:
@@ -106,6 +109,13 @@ def inline(text: str) -> Markup:
         else:
             parts.append(escape(value))
     return Markup("").join(parts)
+
+
+def wrappable(name: str) -> Markup:
+    """A code name that may break after its underscores."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
 
 
 def _uri(kind: str, content: bytes) -> str:

@@ -1,67 +1,92 @@
-"""Commands of the LaTeX subset and what they are in Typst math."""
+"""Commands of the LaTeX subset: what each is, as a character and a class."""
 
 from __future__ import annotations
 
-SYMBOLS = {
-    # Greek, lower case
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "varepsilon": "ε", "zeta": "ζ",
-    "eta": "η", "theta": "θ", "vartheta": "ϑ", "iota": "ι", "kappa": "κ", "lambda": "λ", "mu": "μ", "nu": "ν",
-    "xi": "ξ", "pi": "π", "rho": "ρ", "sigma": "σ", "tau": "τ", "upsilon": "υ", "phi": "ϕ", "varphi": "φ",
-    "chi": "χ", "psi": "ψ", "omega": "ω", "ell": "ℓ",
-    # Greek, upper case: upright, as in LaTeX
-    "Gamma": "upright(Γ)", "Delta": "upright(Δ)", "Theta": "upright(Θ)", "Lambda": "upright(Λ)",
-    "Xi": "upright(Ξ)", "Pi": "upright(Π)", "Sigma": "upright(Σ)", "Upsilon": "upright(Υ)",
-    "Phi": "upright(Φ)", "Psi": "upright(Ψ)", "Omega": "upright(Ω)",
-    # large operators
-    "sum": "∑", "prod": "∏", "int": "∫", "iint": "∬", "bigcup": "⋃", "bigcap": "⋂",
-    # relations
-    "le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "ne": "≠", "neq": "≠", "approx": "≈", "equiv": "≡",
-    "sim": "∼", "simeq": "≃", "propto": "∝", "ll": "≪", "gg": "≫", "in": "∈", "notin": "∉", "subset": "⊂",
-    "subseteq": "⊆", "mid": "∣", "parallel": "∥", "coloneqq": "≔", "perp": "⟂", "lesssim": "≲", "gtrsim": "≳",
-    "succeq": "⪰", "preceq": "⪯", "succ": "≻", "prec": "≺",
-    # arrows
-    "to": "→", "rightarrow": "→", "leftarrow": "←", "Rightarrow": "⇒", "Leftarrow": "⇐", "implies": "⟹",
-    "iff": "⟺", "Leftrightarrow": "⇔", "leftrightarrow": "↔", "mapsto": "↦", "uparrow": "↑", "downarrow": "↓",
-    # binary operators
-    "cdot": "⋅", "times": "×", "pm": "±", "mp": "∓", "circ": "∘", "odot": "⊙", "oplus": "⊕", "otimes": "⊗",
-    "cup": "∪", "cap": "∩", "setminus": "∖", "wedge": "∧", "vee": "∨", "ast": "∗", "star": "⋆", "div": "÷",
-    # others
-    "infty": "∞", "partial": "∂", "nabla": "∇", "forall": "∀", "exists": "∃", "top": "⊤", "bot": "⊥",
-    "prime": "′", "dagger": "†", "emptyset": "∅", "neg": "¬", "ldots": "…", "dots": "…", "cdots": "⋯",
-    "dotsc": "…", "dotsb": "⋯", "|": 'class("normal", ‖)', "Vert": 'class("normal", ‖)',
-    "lVert": 'class("opening", ‖)',
-    "rVert": 'class("closing", ‖)', "vert": 'class("normal", \\|)', "lvert": 'class("opening", \\|)',
-    "rvert": 'class("closing", \\|)', "{": "\\{", "}": "\\}", "lbrace": "\\{", "rbrace": "\\}",
-    "langle": "⟨", "rangle": "⟩", "lfloor": "⌊", "rfloor": "⌋", "lceil": "⌈", "rceil": "⌉", "colon": "\\:",
-    "%": "%", "&": "\\&", "#": "\\#", "$": "\\$", "_": "\\_", "Re": "ℜ", "Im": "ℑ",
+from typing import NamedTuple
+
+
+class Symbol(NamedTuple):
+    """A character and how it is spaced: ordinary, relation, binary, large, opening, closing."""
+
+    char: str
+    kind: str = "ordinary"
+
+
+def _group(kind: str, **names: str) -> dict[str, Symbol]:
+    return {name: Symbol(char, kind) for name, char in names.items()}
+
+
+SYMBOLS: dict[str, Symbol] = {
+    **_group(
+        "ordinary",
+        alpha="α", beta="β", gamma="γ", delta="δ", epsilon="ϵ", varepsilon="ε", zeta="ζ", eta="η", theta="θ",
+        vartheta="ϑ", iota="ι", kappa="κ", mu="μ", nu="ν", xi="ξ", pi="π", rho="ρ", sigma="σ", tau="τ",
+        upsilon="υ", phi="ϕ", varphi="φ", chi="χ", psi="ψ", omega="ω", ell="ℓ",
+        infty="∞", partial="∂", nabla="∇", forall="∀", exists="∃", top="⊤", bot="⊥", prime="′", dagger="†",
+        emptyset="∅", neg="¬", ldots="…", dots="…", cdots="⋯", dotsc="…", dotsb="⋯", Vert="‖", vert="|",
+    ),
+    **_group(
+        "upright",  # capitals stand upright in LaTeX
+        Gamma="Γ", Delta="Δ", Theta="Θ", Lambda="Λ", Xi="Ξ", Pi="Π", Sigma="Σ", Upsilon="Υ", Phi="Φ", Psi="Ψ",
+        Omega="Ω",
+    ),
+    **_group("large", sum="∑", prod="∏", bigcup="⋃", bigcap="⋂"),
+    **_group("integral", int="∫", iint="∬"),
+    **_group(
+        "relation",
+        le="≤", leq="≤", ge="≥", geq="≥", ne="≠", neq="≠", approx="≈", equiv="≡", sim="∼", simeq="≃",
+        propto="∝", ll="≪", gg="≫", notin="∉", subset="⊂", subseteq="⊆", mid="∣", parallel="∥", coloneqq="≔",
+        perp="⟂", lesssim="≲", gtrsim="≳", succeq="⪰", preceq="⪯", succ="≻", prec="≺", to="→",
+        rightarrow="→", leftarrow="←", Rightarrow="⇒", Leftarrow="⇐", implies="⟹", iff="⟺",
+        Leftrightarrow="⇔", leftrightarrow="↔", mapsto="↦", uparrow="↑", downarrow="↓", colon=":",
+    ),
+    **_group(
+        "binary",
+        cdot="⋅", times="×", pm="±", mp="∓", circ="∘", odot="⊙", oplus="⊕", otimes="⊗", cup="∪", cap="∩",
+        setminus="∖", wedge="∧", vee="∨", ast="∗", star="⋆", div="÷",
+    ),
+    **_group("opening", lVert="‖", lvert="|", lbrace="{", langle="⟨", lfloor="⌊", lceil="⌈"),
+    **_group("closing", rVert="‖", rvert="|", rbrace="}", rangle="⟩", rfloor="⌋", rceil="⌉"),
+    "lambda": Symbol("λ"), "in": Symbol("∈", "relation"), "|": Symbol("‖"),
+    "{": Symbol("{", "opening"), "}": Symbol("}", "closing"),
+    "%": Symbol("%"), "&": Symbol("&"), "#": Symbol("#"), "$": Symbol("$"), "_": Symbol("_"),
 }  # fmt: skip
 
-SPACES = {
-    ",": "thin", ":": "med", ">": "med", ";": "thick", " ": "med", "!": "#h(-1em / 6)", "quad": "quad",
-    "qquad": "wide", "enspace": "#h(0.5em)",
+# characters that stand for themselves
+CHARACTERS: dict[str, Symbol] = {
+    **{c: Symbol(c, "relation") for c in "=<>:≤≥≠≈≡∼∝∈→⇒∣"},
+    **{c: Symbol(c, "binary") for c in "+×⋅±"},
+    "-": Symbol("−", "binary"), "−": Symbol("−", "binary"), "*": Symbol("∗", "binary"),
+    "(": Symbol("(", "opening"), "[": Symbol("[", "opening"),
+    ")": Symbol(")", "closing"), "]": Symbol("]", "closing"),
+    ",": Symbol(",", "punctuation"), ";": Symbol(";", "punctuation"),
+    "∑": Symbol("∑", "large"), "∏": Symbol("∏", "large"), "∫": Symbol("∫", "integral"),
 }  # fmt: skip
 
-# upright names of the same spelling in Typst
+# command → width in em
+SPACES: dict[str, float] = {
+    ",": 3 / 18, ":": 4 / 18, ">": 4 / 18, ";": 5 / 18, " ": 0.25, "!": -3 / 18, "quad": 1.0, "qquad": 2.0,
+    "enspace": 0.5,
+}  # fmt: skip
+
+# upright names; those in LIMITS take their subscript underneath in displayed formulas
 OPERATORS = frozenset(
     ("log", "ln", "exp", "max", "min", "sup", "inf", "lim", "det", "dim", "ker", "arg", "sin", "cos", "tan",
-     "sinh", "cosh", "tanh", "deg", "gcd", "liminf", "limsup", "Pr")
+     "sinh", "cosh", "tanh", "deg", "gcd", "Pr")
 )  # fmt: skip
+LIMITS = frozenset(("max", "min", "sup", "inf", "lim", "det", "gcd", "Pr"))
 
-# command → (Typst template, number of arguments)
-CALLS = {
-    "frac": ("frac({}, {})", 2),
-    "dfrac": ("display(frac({}, {}))", 2),
-    "tfrac": ("inline(frac({}, {}))", 2),
-    "binom": ("binom({}, {})", 2),
-    "hat": ("hat({})", 1), "widehat": ("hat({})", 1), "bar": ("macron({})", 1),
-    "overline": ("overline({})", 1), "underline": ("underline({})", 1), "tilde": ("tilde({})", 1),
-    "widetilde": ("tilde({})", 1), "vec": ("arrow({})", 1), "dot": ("dot({})", 1),
-    "ddot": ("dot.double({})", 1), "mathbb": ("bb({})", 1), "mathcal": ("cal({})", 1),
-    "mathscr": ("scr({})", 1), "mathbf": ("upright(bold({}))", 1), "boldsymbol": ("bold({})", 1),
-    "bm": ("bold({})", 1), "mathit": ("italic({})", 1), "stackrel": ("limits({1})^({0})", 2),
-    "overset": ("limits({1})^({0})", 2), "underset": ("limits({1})_({0})", 2),
-    "boxed": ("#box(stroke: 0.5pt, inset: 4pt, $display({})$)", 1),
+# command → number of arguments
+CALLS: dict[str, int] = {
+    "frac": 2, "dfrac": 2, "tfrac": 2, "binom": 2, "stackrel": 2, "overset": 2, "underset": 2, "boxed": 1,
 }  # fmt: skip
+
+ACCENTS: dict[str, str] = {
+    "hat": "ˆ", "widehat": "ˆ", "bar": "¯", "tilde": "˜", "widetilde": "˜", "vec": "→", "dot": "˙",
+    "ddot": "¨", "overline": "overline", "underline": "underline",
+}  # fmt: skip
+
+FONTS = frozenset(("mathbb", "mathcal", "mathscr", "mathbf", "boldsymbol", "bm", "mathit"))
 
 # commands whose braces hold plain characters
 TEXTS = frozenset(
@@ -71,21 +96,18 @@ TEXTS = frozenset(
 # no effect on the meaning, or the default here
 IGNORED = frozenset(("displaystyle", "textstyle", "limits", "nolimits"))
 
-DELIMITERS = {
-    "(": "\\(", ")": "\\)", "[": "\\[", "]": "\\]", "|": "\\|", "/": "\\/", ".": '""', "<": "⟨", ">": "⟩",
-    "\\|": "‖", "\\Vert": "‖", "\\lVert": "‖", "\\rVert": "‖", "\\vert": "\\|", "\\lvert": "\\|",
-    "\\rvert": "\\|", "\\{": "\\{", "\\}": "\\}", "\\lbrace": "\\{", "\\rbrace": "\\}",
-    "\\langle": "⟨", "\\rangle": "⟩", "\\lfloor": "⌊", "\\rfloor": "⌋", "\\lceil": "⌈", "\\rceil": "⌉",
+# after \left, \right, \middle and \big
+DELIMITERS: dict[str, str] = {
+    "(": "(", ")": ")", "[": "[", "]": "]", "|": "|", "/": "/", ".": "", "<": "⟨", ">": "⟩",
+    "\\|": "‖", "\\Vert": "‖", "\\lVert": "‖", "\\rVert": "‖", "\\vert": "|", "\\lvert": "|", "\\rvert": "|",
+    "\\{": "{", "\\}": "}", "\\lbrace": "{", "\\rbrace": "}", "\\langle": "⟨", "\\rangle": "⟩",
+    "\\lfloor": "⌊", "\\rfloor": "⌋", "\\lceil": "⌈", "\\rceil": "⌉",
 }  # fmt: skip
+SIZES = {"big": 1.2, "Big": 1.5, "bigg": 2.0, "Bigg": 2.5}  # em
 
-# environment → (opening, between cells, between rows, closing)
-ENVIRONMENTS = {
-    "aligned": ("", " & ", " \\ ", ""),
-    "align*": ("", " & ", " \\ ", ""),
-    "gathered": ("", " ", " \\ ", ""),
-    "cases": ("cases(", " & ", ", ", ")"),
-    "matrix": ("mat(delim: #none, ", ", ", "; ", ")"),
-    "pmatrix": ('mat(delim: "(", ', ", ", "; ", ")"),
-    "bmatrix": ('mat(delim: "[", ', ", ", "; ", ")"),
-    "vmatrix": ('mat(delim: "|", ', ", ", "; ", ")"),
-}
+# environment → (kind, opening delimiter, closing delimiter)
+ENVIRONMENTS: dict[str, tuple[str, str, str]] = {
+    "aligned": ("aligned", "", ""), "align*": ("aligned", "", ""), "gathered": ("gathered", "", ""),
+    "cases": ("cases", "{", ""), "matrix": ("matrix", "", ""), "pmatrix": ("matrix", "(", ")"),
+    "bmatrix": ("matrix", "[", "]"), "vmatrix": ("matrix", "|", "|"),
+}  # fmt: skip
