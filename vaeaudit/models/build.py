@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import equinox as eqx
 import jax
+from jaxtyping import Array
 
 from vaeaudit.core.arrays import KeyLike, as_key, check_count
 from vaeaudit.core.errors import ArgumentError, unknown_name
@@ -45,6 +47,27 @@ def _check_architecture(
     return tuple(int(size) for size in event_shape)
 
 
+# one compiled program per architecture: op by op it would be a dozen
+
+
+@eqx.filter_jit
+def _init_mlp(
+    rng_key: Array, event: tuple[int, ...], latent_dim: int, hidden: tuple[int, ...], shared_scale: bool
+) -> tuple[MLPEncoder, MLPDecoder]:
+    enc_key, dec_key = jax.random.split(rng_key)
+    encoder = MLPEncoder(enc_key, math.prod(event), hidden, latent_dim, shared_scale=shared_scale)
+    return encoder, MLPDecoder(dec_key, latent_dim, hidden[::-1], event)
+
+
+@eqx.filter_jit
+def _init_conv(
+    rng_key: Array, event: tuple[int, ...], latent_dim: int, channels: tuple[int, ...]
+) -> tuple[ConvEncoder, ConvDecoder]:
+    enc_key, dec_key = jax.random.split(rng_key)
+    encoder = ConvEncoder(enc_key, event, channels, latent_dim)
+    return encoder, ConvDecoder(dec_key, latent_dim, channels[::-1], event)
+
+
 def mlp_vae(
     rng_key: KeyLike,
     *,
@@ -54,6 +77,7 @@ def mlp_vae(
     likelihood: str = "bernoulli_logits",
     likelihood_scale: float = 1.0,
     learn_scale: bool = False,
+    shared_scale: bool = False,
 ) -> NeuralVAE:
     """Build a VAE with MLP encoder and decoder (tanh) and Glorot-uniform weights.
 
@@ -73,6 +97,9 @@ def mlp_vae(
         Scale s of a Gaussian or Laplace likelihood.
     learn_scale
         Whether the Gaussian's s is trained.
+    shared_scale
+        Whether the encoder's scale is one vector for all data, as the exact posterior of a
+        linear-Gaussian model has it.
 
     Returns
     -------
@@ -94,10 +121,10 @@ def mlp_vae(
     (2, 32)
     """
     event = _check_architecture(event_shape, latent_dim, hidden, "hidden")
-    enc_key, dec_key = jax.random.split(as_key(rng_key))
+    encoder, decoder = _init_mlp(as_key(rng_key), event, latent_dim, tuple(hidden), shared_scale)
     return NeuralVAE(
-        encoder=MLPEncoder(enc_key, math.prod(event), tuple(hidden), latent_dim),
-        decoder=MLPDecoder(dec_key, latent_dim, tuple(reversed(hidden)), event),
+        encoder=encoder,
+        decoder=decoder,
         likelihood=build_likelihood(likelihood, scale=likelihood_scale, learn_scale=learn_scale),
         latent_dim=latent_dim,
     )
@@ -157,10 +184,10 @@ def conv_vae(
             f"`channels` must name 1 to {int(math.log2(min(event[:2])))} layers for pictures of {event[:2]}, "
             f"as each layer halves both axes; got {tuple(channels)}."
         )
-    enc_key, dec_key = jax.random.split(as_key(rng_key))
+    encoder, decoder = _init_conv(as_key(rng_key), event, latent_dim, tuple(channels))
     return NeuralVAE(
-        encoder=ConvEncoder(enc_key, event, tuple(channels), latent_dim),
-        decoder=ConvDecoder(dec_key, latent_dim, tuple(reversed(channels)), event),
+        encoder=encoder,
+        decoder=decoder,
         likelihood=build_likelihood(likelihood, scale=likelihood_scale, learn_scale=learn_scale),
         latent_dim=latent_dim,
     )

@@ -155,7 +155,7 @@ def _call(name: str, function: Callable[..., Any], model: AbstractVAE, x: Array,
         raise
     except jax.errors.JAXTypeError as error:
         raise ArgumentError(
-            f"`{name}` must be written in JAX, as it is compiled; it failed on {shapes}: {_first_line(error)} "
+            f"`{name}` must be written in JAX, as it is compiled. On {shapes}: {_first_line(error)} "
             "Use jax.numpy, or wrap NumPy or PyTorch functions with va.from_decoder(framework=…)."
         ) from error
     except (TypeError, ValueError, IndexError) as error:
@@ -166,7 +166,8 @@ def _call(name: str, function: Callable[..., Any], model: AbstractVAE, x: Array,
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"
+    lines = str(error).strip().splitlines() or ["no message"]
+    return f"{type(error).__name__}: {lines[0][:300]}"
 
 
 def _close(a: Array, b: Array) -> bool:

@@ -7,14 +7,14 @@ convolution, and on a CPU inside a scanned training loop several times faster.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaeaudit.models.networks import dense, glorot_linear, glorot_uniform
+from vaeaudit.models.networks import Dense, glorot_uniform
 
 
 def relu(h: Array) -> Array:
@@ -33,9 +33,9 @@ class StridedConv(eqx.Module):
     weight: Float[Array, "3 3 c_in c_out"]
     bias: Float[Array, " c_out"]
 
-    def __init__(self, rng_key: Array, c_in: int, c_out: int) -> None:
-        self.weight = glorot_uniform(rng_key, (3, 3, c_in, c_out), 9 * c_in, 9 * c_out)
-        self.bias = jnp.zeros(c_out)
+    def __init__(self, weight: Float[Array, "3 3 c_in c_out"]) -> None:
+        self.weight = weight
+        self.bias = jnp.zeros(weight.shape[-1])
 
     def __call__(self, h: Float[Array, "n h w c_in"]) -> Float[Array, "n h2 w2 c_out"]:
         rows, cols = halved(h.shape[1]), halved(h.shape[2])
@@ -54,10 +54,9 @@ class TransposedConv(eqx.Module):
     weight: Float[Array, "4 4 c_in c_out"]
     bias: Float[Array, " c_out"]
 
-    def __init__(self, rng_key: Array, c_in: int, c_out: int) -> None:
-        # each output pixel sees 2 × 2 input pixels
-        self.weight = glorot_uniform(rng_key, (4, 4, c_in, c_out), 4 * c_in, 4 * c_out)
-        self.bias = jnp.zeros(c_out)
+    def __init__(self, weight: Float[Array, "4 4 c_in c_out"]) -> None:
+        self.weight = weight
+        self.bias = jnp.zeros(weight.shape[-1])
 
     def __call__(self, h: Float[Array, "n h w c_in"]) -> Float[Array, "n 2*h 2*w c_out"]:
         _, rows, cols, c_in = h.shape
@@ -80,30 +79,32 @@ class ConvEncoder(eqx.Module):
     """Picture → loc, log scale (batch, latent each): strided convolutions (ReLU) and two dense heads."""
 
     trunk: tuple[StridedConv, ...]
-    loc_head: eqx.nn.Linear
-    log_scale_head: eqx.nn.Linear
+    loc_head: Dense
+    log_scale_head: Dense
 
     def __init__(
         self, rng_key: Array, event_shape: tuple[int, ...], channels: Sequence[int], latent_dim: int
     ) -> None:
         height, width, *rest = event_shape
         depths = (rest[0] if rest else 1, *channels)
-        keys = jax.random.split(rng_key, len(channels) + 2)
-        self.trunk = tuple(
-            StridedConv(k, a, b) for k, a, b in zip(keys, depths[:-1], depths[1:], strict=False)
-        )
+        pairs = [*pairwise(depths)]
         for _ in channels:
             height, width = halved(height), halved(width)
         size = height * width * depths[-1]
-        self.loc_head = glorot_linear(keys[-2], size, latent_dim)
-        self.log_scale_head = glorot_linear(keys[-1], size, latent_dim)
+        weights = glorot_uniform(
+            rng_key,
+            [(3, 3, a, b) for a, b in pairs] + [(latent_dim, size)] * 2,
+            [(9 * a, 9 * b) for a, b in pairs] + [(size, latent_dim)] * 2,
+        )
+        self.trunk = tuple(StridedConv(weight) for weight in weights[:-2])
+        self.loc_head, self.log_scale_head = Dense(weights[-2]), Dense(weights[-1])
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         h = x[..., None] if x.ndim == 3 else x
         for layer in self.trunk:
             h = relu(layer(h))
         h = h.reshape(h.shape[0], -1)
-        return dense(self.loc_head, h), dense(self.log_scale_head, h)
+        return self.loc_head(h), self.log_scale_head(h)
 
 
 class ConvDecoder(eqx.Module):
@@ -112,7 +113,7 @@ class ConvDecoder(eqx.Module):
     Each of them doubles both axes; a row or column too many, where an axis is odd, is cut off.
     """
 
-    layers: tuple[Any, ...]  # eqx.nn.Linear, then TransposedConv
+    layers: tuple[Any, ...]  # Dense, then TransposedConv
     event_shape: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(
@@ -120,11 +121,15 @@ class ConvDecoder(eqx.Module):
     ) -> None:
         self.event_shape = tuple(event_shape)
         depths = (*channels, event_shape[2] if len(event_shape) == 3 else 1)
-        keys = jax.random.split(rng_key, len(channels) + 1)
+        pairs = [*pairwise(depths)]
         height, width = self._sizes(len(channels))[0]
-        first = glorot_linear(keys[0], latent_dim, height * width * depths[0])
-        rest = (TransposedConv(k, a, b) for k, a, b in zip(keys[1:], depths[:-1], depths[1:], strict=True))
-        self.layers = (first, *rest)
+        size = height * width * depths[0]
+        weights = glorot_uniform(
+            rng_key,
+            [(size, latent_dim), *((4, 4, a, b) for a, b in pairs)],
+            [(latent_dim, size), *((4 * a, 4 * b) for a, b in pairs)],  # an output pixel sees 2 × 2 pixels
+        )
+        self.layers = (Dense(weights[0]), *map(TransposedConv, weights[1:]))
 
     def _sizes(self, num_doublings: int) -> list[tuple[int, int]]:
         """(height, width) from the smallest picture to the event's."""
@@ -136,7 +141,7 @@ class ConvDecoder(eqx.Module):
     def __call__(self, z: Array) -> Array:
         first, *rest = self.layers
         sizes = self._sizes(len(rest))
-        h = dense(first, z).reshape(z.shape[0], *sizes[0], -1)
+        h = first(z).reshape(z.shape[0], *sizes[0], -1)
         for layer, (height, width) in zip(rest, sizes[1:], strict=True):
             h = layer(relu(h))[:, :height, :width]
         return h.reshape(-1, *self.event_shape)

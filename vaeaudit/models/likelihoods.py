@@ -16,8 +16,13 @@ from vaeaudit.models.support import Support, check_support
 
 
 def softplus(logits: Array) -> Array:
-    """log(1 + eˡ) as max(l, 0) + log1p(e^−|l|): faster on CPU than `jax.nn.softplus`."""
-    return jnp.maximum(logits, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    """log(1 + eˡ) as max(l, 0) + log1p(e^−|l|): faster on CPU than `jax.nn.softplus`.
+
+    Both parts choose their branch by l > 0, so that the derivative is sigmoid(l) at l = 0 too, where
+    the derivatives of `jnp.maximum` and `jnp.abs` would add up to 0.
+    """
+    positive = logits > 0
+    return jnp.where(positive, logits, 0.0) + jnp.log1p(jnp.exp(jnp.where(positive, -logits, logits)))
 
 
 def _sum_event(values: Array, x: Array) -> Array:

@@ -1,47 +1,70 @@
-"""Encoder and decoder networks in Equinox: the MLP pair, and the layers that other networks share."""
+"""Encoder and decoder networks in Equinox: the MLP pair, and what other networks share with it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
+
+Activation = Callable[[Array], Array]
 
 
-def dense(layer: eqx.nn.Linear, h: Array) -> Array:
-    """Apply a linear layer to a batch: one matrix product."""
-    out = h @ layer.weight.T
-    return out if layer.bias is None else out + layer.bias
+class Dense(eqx.Module):
+    """A matrix product and a bias: (n, n_in) → (n, n_out)."""
+
+    weight: Float[Array, "n_out n_in"]
+    bias: Float[Array, " n_out"]
+
+    def __init__(self, weight: Float[Array, "n_out n_in"]) -> None:
+        self.weight = weight
+        self.bias = jnp.zeros(weight.shape[0])
+
+    def __call__(self, h: Float[Array, "n n_in"]) -> Float[Array, "n n_out"]:
+        return h @ self.weight.T + self.bias
 
 
-def glorot_uniform(rng_key: Array, shape: tuple[int, ...], fan_in: int, fan_out: int) -> Array:
-    """Weights uniform in ±√(6 / (fan_in + fan_out)).
+def glorot_uniform(
+    rng_key: Array, shapes: Sequence[tuple[int, ...]], fans: Sequence[tuple[int, int]]
+) -> list[Array]:
+    """One weight array per shape, uniform in ±√(6 / (fan_in + fan_out)).
+
+    All come from one draw, as every draw of another size costs a compilation.
 
     References
     ----------
     Glorot & Bengio (2010), eq. 16.
     """
-    limit = math.sqrt(6.0 / (fan_in + fan_out))
-    return jax.random.uniform(rng_key, shape, jnp.float32, -limit, limit)
+    sizes = [math.prod(shape) for shape in shapes]
+    draw = jax.random.uniform(rng_key, (sum(sizes),), jnp.float32, -1.0, 1.0)
+    weights, start = [], 0
+    for shape, size, fan in zip(shapes, sizes, fans, strict=True):
+        weights.append(math.sqrt(6.0 / sum(fan)) * draw[start : start + size].reshape(shape))
+        start += size
+    return weights
 
 
-def glorot_linear(rng_key: Array, n_in: int, n_out: int) -> eqx.nn.Linear:
-    """Linear layer with Glorot-uniform weights and zero biases."""
-    layer = eqx.nn.Linear(n_in, n_out, key=rng_key)
-    weight = glorot_uniform(rng_key, (n_out, n_in), n_in, n_out)
-    return eqx.tree_at(lambda m: (m.weight, m.bias), layer, (weight, jnp.zeros(n_out)))
+def dense_layers(rng_key: Array, sizes: Sequence[tuple[int, int]]) -> list[Dense]:
+    """Dense layers (n_in, n_out) with Glorot-uniform weights and zero biases."""
+    weights = glorot_uniform(rng_key, [(n_out, n_in) for n_in, n_out in sizes], sizes)
+    return [Dense(weight) for weight in weights]
 
 
 class MLPEncoder(eqx.Module):
-    """x (batch, *event) → loc, log scale (batch, latent each) through a shared trunk and two heads."""
+    """x (batch, *event) → loc, log scale (batch, latent each) through a shared trunk and two heads.
 
-    trunk: tuple[eqx.nn.Linear, ...]
-    loc_head: eqx.nn.Linear
-    log_scale_head: eqx.nn.Linear
-    activation: Callable[[Array], Array] = eqx.field(static=True, default=jnp.tanh)
+    With ``shared_scale`` the log scale is its head's bias for every x, and the head's weights are zero.
+    """
+
+    trunk: tuple[Dense, ...]
+    loc_head: Dense
+    log_scale_head: Dense
+    activation: Activation = eqx.field(static=True, default=jnp.tanh)
+    shared_scale: bool = eqx.field(static=True, default=False)
 
     def __init__(
         self,
@@ -49,30 +72,34 @@ class MLPEncoder(eqx.Module):
         event_size: int,
         hidden: Sequence[int],
         latent_dim: int,
-        activation: Callable[[Array], Array] = jnp.tanh,
+        activation: Activation = jnp.tanh,
+        shared_scale: bool = False,
     ) -> None:
         widths = (event_size, *hidden)
-        keys = jax.random.split(rng_key, len(hidden) + 2)
-        self.trunk = tuple(
-            glorot_linear(k, a, b) for k, a, b in zip(keys, widths[:-1], widths[1:], strict=False)
-        )
-        self.loc_head = glorot_linear(keys[-2], widths[-1], latent_dim)
-        self.log_scale_head = glorot_linear(keys[-1], widths[-1], latent_dim)
+        sizes = [*pairwise(widths), *[(widths[-1], latent_dim)] * 2]
+        *trunk, self.loc_head, self.log_scale_head = dense_layers(rng_key, sizes)
+        self.trunk = tuple(trunk)
         self.activation = activation
+        self.shared_scale = shared_scale
+        if shared_scale:
+            self.log_scale_head = Dense(jnp.zeros_like(self.log_scale_head.weight))
 
     def __call__(self, x: Array) -> tuple[Array, Array]:
         h = x.reshape(x.shape[0], -1)
         for layer in self.trunk:
-            h = self.activation(dense(layer, h))
-        return dense(self.loc_head, h), dense(self.log_scale_head, h)
+            h = self.activation(layer(h))
+        loc = self.loc_head(h)
+        if self.shared_scale:
+            return loc, jnp.broadcast_to(self.log_scale_head.bias, loc.shape)
+        return loc, self.log_scale_head(h)
 
 
 class MLPDecoder(eqx.Module):
     """z (n, latent) → likelihood parameters (n, *event)."""
 
-    layers: tuple[eqx.nn.Linear, ...]
+    layers: tuple[Dense, ...]
     event_shape: tuple[int, ...] = eqx.field(static=True)
-    activation: Callable[[Array], Array] = eqx.field(static=True, default=jnp.tanh)
+    activation: Activation = eqx.field(static=True, default=jnp.tanh)
 
     def __init__(
         self,
@@ -80,18 +107,15 @@ class MLPDecoder(eqx.Module):
         latent_dim: int,
         hidden: Sequence[int],
         event_shape: tuple[int, ...],
-        activation: Callable[[Array], Array] = jnp.tanh,
+        activation: Activation = jnp.tanh,
     ) -> None:
         widths = (latent_dim, *hidden, math.prod(event_shape))
-        keys = jax.random.split(rng_key, len(widths) - 1)
-        self.layers = tuple(
-            glorot_linear(k, a, b) for k, a, b in zip(keys, widths[:-1], widths[1:], strict=True)
-        )
+        self.layers = tuple(dense_layers(rng_key, [*pairwise(widths)]))
         self.event_shape = tuple(event_shape)
         self.activation = activation
 
     def __call__(self, z: Array) -> Array:
         h = z
         for layer in self.layers[:-1]:
-            h = self.activation(dense(layer, h))
-        return dense(self.layers[-1], h).reshape(-1, *self.event_shape)
+            h = self.activation(layer(h))
+        return self.layers[-1](h).reshape(-1, *self.event_shape)

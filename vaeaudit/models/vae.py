@@ -109,6 +109,15 @@ class NeuralVAE(AbstractVAE):
     def log_likelihood(self, x: Data, z: Latents) -> PerSample:
         return self.likelihood.log_prob(x, self.decode(z))
 
+    def with_likelihood_scale(self, scale: float) -> NeuralVAE:
+        """Read the same networks under another scale of the Gaussian or Laplace likelihood."""
+        if not hasattr(self.likelihood, "log_scale"):
+            raise ArgumentError(f"likelihood {self.likelihood.name!r} has no scale to replace.")
+        if not scale > 0:
+            raise ArgumentError(f"`scale` must be positive; got {scale!r}.")
+        log_scale = jnp.log(jnp.asarray(scale, dtype=jnp.float32))
+        return eqx.tree_at(lambda m: m.likelihood.log_scale, self, log_scale)
+
     def head_weight_sq(self) -> Array:
         return jnp.sum(self.encoder.loc_head.weight**2) + jnp.sum(self.encoder.log_scale_head.weight**2)
 
