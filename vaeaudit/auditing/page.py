@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 import vaeaudit
+from vaeaudit import figures
 from vaeaudit.core.records import Estimate
-from vaeaudit.report.page import Block, Math, Page, Section, Table, Text
+from vaeaudit.models.likelihoods import AbstractLikelihood
+from vaeaudit.report.page import Block, Figure, Math, Page, Section, Table, Text
 
 if TYPE_CHECKING:
     from vaeaudit.auditing.result import Audit
@@ -57,6 +61,7 @@ def page(audit: Audit) -> Page:
             Section("Quantities", _quantities(audit)),
             Section("log p(x), datum by datum", _evidence(audit)),
             Section("The code and the prior", _code(audit)),
+            *_pictures(audit),
             Section("Every bound on the aggregate posterior", _bounds(audit), collapsed=True),
         ],
         provenance=provenance(audit),
@@ -91,14 +96,41 @@ def _evidence(audit: Audit) -> list[Block]:
             columns=columns,
         ),
     ]
+    blocks.append(
+        Figure(
+            "evidence",
+            "The ELBO against log p(x), datum by datum",
+            f"Scatter plot of {len(frame)} data: log p(x) across, ELBO up, with the diagonal.",
+            lambda: figures.bound_scatter(frame, y="elbo", facet=None),
+            frame[["datum", "elbo", "log_evidence", "log_evidence_upper", "reliable"]],
+            "half",
+        )
+    )
     return [*blocks, Table("per_datum", "Every datum", frame, columns=columns, max_rows=10)]
 
 
 def _code(audit: Audit) -> list[Block]:
     counts = audit.active_units
+    posterior = posterior_frame(audit)
     return [
+        Figure(
+            "posterior",
+            "Means and standard deviations of q(z|x), over data and latents",
+            "Two histograms: posterior means, and posterior standard deviations on a logarithmic axis.",
+            lambda: figures.posterior_histograms(posterior, hue="model"),
+            posterior,
+        ),
         Table(
             "by_latent", "Each latent: its rate, its distance from the prior, its posterior", audit.by_latent
+        ),
+        Figure(
+            "active_units",
+            "Active units against the threshold, with a 95 % band",
+            f"Line from {counts['count'].iloc[0]} units at the smallest threshold to "
+            f"{counts['count'].iloc[-1]} at the largest.",
+            lambda: figures.active_unit_curve(counts),
+            counts,
+            "half",
         ),
         Table(
             "active_units",
@@ -108,6 +140,44 @@ def _code(audit: Audit) -> list[Block]:
             max_rows=40,
         ),
     ]
+
+
+def posterior_frame(audit: Audit) -> pd.DataFrame:
+    """Loc and scale as one row per datum and latent, of at most 1,000 data."""
+    loc, scale = audit.loc[:1000], audit.scale[:1000]
+    data, latents = np.indices(loc.shape)
+    return pd.DataFrame(
+        {
+            "model": audit.name,
+            "datum": data.ravel(),
+            "latent": latents.ravel(),
+            "loc": loc.ravel().astype(float),
+            "scale": scale.ravel().astype(float),
+        }
+    )
+
+
+def _pictures(audit: Audit) -> list[Section]:
+    """Data, reconstructions and prior samples, where the data are pictures and the model has a decoder."""
+    shape = audit.x.shape[1:]
+    likelihood = getattr(audit.model, "likelihood", None)
+    pictorial = (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))) and min(shape[:2]) >= 4
+    if not (pictorial and hasattr(audit.model, "decode") and isinstance(likelihood, AbstractLikelihood)):
+        return []
+    count = min(10, len(audit.x))
+    codes = [audit.loc[:count], np.random.default_rng(0).standard_normal(audit.loc[:count].shape)]
+    rows = [audit.x[:count]]
+    rows += [np.asarray(likelihood.mean(audit.model.decode(jnp.asarray(z, jnp.float32)))) for z in codes]
+    images = np.stack(rows)
+    value_range = (0.0, 1.0) if likelihood.support != "real" else (float(audit.x.min()), float(audit.x.max()))
+    labels = ["data", "reconstruction", "from the prior" if audit.model.standard_prior else "from N(0, I)"]
+    figure = Figure(
+        "pictures",
+        "Data, the decoder's mean at loc, and the decoder's mean at draws of z",
+        f"{count} pictures in each of three rows: data, their reconstructions, samples.",
+        lambda: figures.image_grid(images, labels, value_range=value_range),
+    )
+    return [Section("Pictures", [figure])]
 
 
 def _bounds(audit: Audit) -> list[Block]:

@@ -15,6 +15,7 @@ COMMANDS = {
     "list": "vaeaudit.cli.listing",
     "run": "vaeaudit.cli.run",
     "check": "vaeaudit.cli.check",
+    "audit": "vaeaudit.cli.audit",
     "report": "vaeaudit.cli.report",
     "doctor": "vaeaudit.cli.doctor",
     "completion": "vaeaudit.cli.completion",
