@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,10 +87,10 @@ def latent_scatter(
     return figure
 
 
-def _class_colour(i: int, count: int) -> str:
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
+def _class_colour(i: int, count: int) -> Any:
+    import seaborn as sns
 
     if count <= len(COLOURS):
         return COLOURS[i]
-    return to_hex(colormaps["turbo"](0.04 + 0.92 * i / (count - 1)))
+    lightness = 0.5 if i % 2 else 0.66  # of middling lightness, so that they show on dark and light ground
+    return sns.husl_palette(count, s=0.85, l=lightness)[i]

@@ -8,6 +8,7 @@ import io
 from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from vaeaudit.core.errors import ReportError
 from vaeaudit.report.fonts import font_face
@@ -19,6 +20,7 @@ from vaeaudit.report.prepare import PreparedFigure, PreparedPage, PreparedTable
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+_URI_SAFE = " !$'()*+,-./:;=?@_~"  # and letters and digits; not " < > # % & and line ends
 MAX_BYTES = 2_000_000
 LEVELS = {  # level → (symbol, word)
     "pass": ("✓", "holds"),
@@ -119,6 +121,8 @@ def wrappable(name: str) -> Markup:
 
 
 def _uri(kind: str, content: bytes) -> str:
+    if kind == "svg+xml":  # shorter than base64
+        return f"data:image/svg+xml,{quote(content, safe=_URI_SAFE)}"
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

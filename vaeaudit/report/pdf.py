@@ -172,6 +172,7 @@ def _table(table: PreparedTable) -> list[dict[str, Any]]:
                 "note": inline(table.note) if k == len(groups) - 1 else [],
                 "more": more if table.num_rows > len(table.rows) and k == len(groups) - 1 else "",
                 "landscape": landscape,
+                "first": k == 0,
                 "size": size,
                 "heads": [[breakable(c.name), c.unit] for c in columns],
                 "numeric": [c.numeric for c in columns],

@@ -212,7 +212,8 @@ def prepare_figure(figure: Figure, number: int, folder: Path) -> PreparedFigure:
     if figure.frame is not None:
         files["CSV"] = f"figures/{figure.name}.csv"
         write_csv(figure.frame, folder / files["CSV"])
-    dense = len(svg) > MAX_SVG
+    light = compact(svg)
+    dense = len(light) > MAX_SVG
     prepared = PreparedFigure(
         name=figure.name,
         number=number,
@@ -220,7 +221,7 @@ def prepare_figure(figure: Figure, number: int, folder: Path) -> PreparedFigure:
         alt=figure.alt,
         width=figure.width,
         files=files,
-        svg=None if dense else without_paper(svg),
+        svg=None if dense else light,
         png=render_png(drawing, transparent=True) if dense else png,
         pictorial=any(ax.images or any(_is_mesh(c) for c in ax.collections) for ax in drawing.axes),
         size=tuple(drawing.get_size_inches()),
@@ -243,22 +244,29 @@ def render_svg(drawing: Any) -> bytes:
     buffer = io.BytesIO()
     drawing.patch.set_gid("paper")
     with mpl.rc_context({"svg.hashsalt": SALT, "svg.fonttype": "path"}):
-        drawing.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
+        drawing.savefig(
+            buffer, format="svg", dpi=DPI, facecolor="white", metadata={"Date": None, "Creator": None}
+        )
     return buffer.getvalue()
 
 
-def without_paper(svg: bytes) -> bytes:
-    """An SVG without its white ground, for pages that bring their own."""
-    return re.sub(rb'<g id="paper">.*?</g>', b"", svg, count=1, flags=re.S)
+def compact(svg: bytes) -> bytes:
+    """An SVG for embedding: no white ground (pages bring their own), no comments, shorter coordinates."""
+    svg = re.sub(rb'<g id="paper">.*?</g>', b"", svg, count=1, flags=re.S)
+    svg = re.sub(rb"<!--.*?-->|<metadata>.*?</metadata>|<!DOCTYPE.*?>", b"", svg, flags=re.S)
+
+    def shorten(match: re.Match[bytes]) -> bytes:
+        return re.sub(rb"(\.\d\d)\d+", rb"\1", match[0].replace(b"\n", b" "))
+
+    svg = re.sub(rb' d="[^"]*"', shorten, svg)  # hundredths of a point; scale factors stay exact
+    return re.sub(rb">\s+<", b"><", svg)
 
 
 def render_png(drawing: Any, *, dpi: int = DPI, transparent: bool = False) -> bytes:
     """A figure as PNG, compressed, without software names or dates."""
     buffer = io.BytesIO()
     ground = {"transparent": True} if transparent else {"facecolor": "white"}
-    drawing.savefig(
-        buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True}, **ground
-    )
+    drawing.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, **ground)
     return buffer.getvalue()
 
 
