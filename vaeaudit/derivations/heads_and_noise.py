@@ -15,7 +15,7 @@ from vaeaudit.derivations.checks import (
     evaluate,
     vanishes,
 )
-from vaeaudit.derivations.claim import Check, Claim, Formulas, Outcome
+from vaeaudit.derivations.claim import Check, Claim, Formulas, Outcome, Verdict
 from vaeaudit.derivations.elbo_identities import DISCUSSION
 from vaeaudit.derivations.linear_gaussian import BOX, POINTS
 from vaeaudit.derivations.symbols import ELBO, HALF, LOG_2PI, LOG_EVIDENCE, eps, gaussian_mean, lam, sigma
@@ -94,7 +94,9 @@ def _slope_of_noise(formulas: Formulas) -> Outcome:
     if abs(slopes["independent"] + 1) > 1e-6:
         return Outcome("unsettled", text)
     floor = float(evaluate(formulas["shared"], {"B": 1e12, "v": 1.0, "rho": 0.4}))
-    found = "holds under conditions" if abs(floor - 0.4) < 1e-9 else "identity" if floor < 1e-9 else "false"
+    found: Verdict = (
+        "holds under conditions" if abs(floor - 0.4) < 1e-9 else "identity" if floor < 1e-9 else "false"
+    )
     return Outcome(
         found, f"{text}; the shared noise keeps {floor:.2f} of its variance", "B = 2: v(1 + ρ)/2, not v/2"
     )

@@ -116,7 +116,7 @@ def check_derivations(names: str | Sequence[str] | None = None) -> pd.DataFrame:
     -----
     The verdict is computed, never copied: a formula that is changed changes it. Searches use fixed
     seeds, so the table is the same at every run. A claim that only measurement can settle has the
-    verdict ``measured`` and names its study in ``evidence``.
+    verdict ``measured by NAME``: the study of that name decides.
 
     Examples
     --------
@@ -128,14 +128,15 @@ def check_derivations(names: str | Sequence[str] | None = None) -> pd.DataFrame:
     rows = []
     for claim in select(names):
         judged = claim.judge()
+        study = f" by {claim.measured_by}" if claim.measured_by else ""
         rows.append(
             {
                 "claim": claim.name,
                 "id": claim.id,
                 "family": claim.family,
                 "statement": claim.statement,
-                "verdict": judged.verdict,
-                "registered": claim.registered,
+                "verdict": judged.verdict + (study if judged.verdict == "measured" else ""),
+                "registered": claim.registered + study,
                 "agrees": judged.verdict == claim.registered,
                 "conditions": claim.conditions,
                 "evidence": judged.evidence,

@@ -118,6 +118,11 @@ def _sum_of_terms(y: float, mu2: float, sigma2: float, **at: float) -> float:
     return sum(oracles.elbo(**p) + oracles.kl_to_posterior(**p) for p in (at, second))
 
 
+def _penalised(R: float, theta: float, **at: float) -> float:
+    prior = stats.norm(0, (2 * at["lambda"]) ** -0.5)
+    return float(R - prior.logpdf(theta) + 0.5 * np.log(at["lambda"] / np.pi))
+
+
 CLAIMS = (
     Claim(
         id="B6",
@@ -214,20 +219,9 @@ CLAIMS = (
             - (HALF * sp.log(lam / sp.pi) - lam * theta**2)
             + HALF * sp.log(lam / sp.pi),
         },
-        checks=tuple(
-            anchored(
-                n,
-                lambda R, theta, **at: (
-                    R
-                    - stats.norm.logpdf(theta, 0, (2 * at["lambda"]) ** -0.5)
-                    + 0.5 * np.log(at["lambda"] / np.pi)
-                ),
-                PENALISED,
-                against="scipy's normal density",
-            )
-            for n in ("penalised", "minus log posterior")
-        )
-        + (
+        checks=(
+            anchored("penalised", _penalised, PENALISED, against="scipy's normal density"),
+            anchored("minus log posterior", _penalised, PENALISED, against="scipy's normal density"),
             equality_by_algebra("penalised", "minus log posterior"),
             equality_by_search(
                 "penalised", "minus log posterior", {"R": (-3, 3), "lambda": (0.05, 3), "theta": (-2, 2)}

@@ -15,7 +15,7 @@ from vaeaudit.derivations.checks import (
     evaluate,
     vanishes,
 )
-from vaeaudit.derivations.claim import Check, Claim, Formulas, Outcome
+from vaeaudit.derivations.claim import Check, Claim, Formulas, Outcome, Verdict
 from vaeaudit.derivations.elbo_identities import DISCUSSION, PRIOR_SIDE, identity
 from vaeaudit.derivations.finite import (
     ELBO,
@@ -66,7 +66,7 @@ def _step_along(formulas: Formulas) -> Outcome:
                 failed.setdefault(name, ", ".join(f"{n} = {v:.3g}" for n, v in at.items()))
     if not failed:
         return Outcome("identity", "steps in every parameter change KL and ELBO oppositely")
-    verdict = "false" if {"mu", "sigma"} & set(failed) else "holds under conditions"
+    verdict: Verdict = "false" if {"mu", "sigma"} & set(failed) else "holds under conditions"
     first = next(iter(failed))
     return Outcome(
         verdict, f"fails for steps in {', '.join(failed)} only", f"step in {first} at {failed[first]}"
