@@ -17,6 +17,7 @@ from typing import Any
 
 FAMILY = "VA Math"
 AXIS = 250  # height of the fraction bar, in thousandths of an em, as every number below
+BEARING = 70  # white space beside a large bracket
 _SIZES = ("One", "Two", "Three", "Four")
 _STRETCHY = "()[]{}⟨⟩⌊⌋⌈⌉√"
 _BARS = "|‖∣"
@@ -124,14 +125,24 @@ def _add_math_table(font: Any, characters: frozenset[str]) -> None:
 
     cmap = font.getBestCmap()
     glyphs = font["glyf"]
+    brackets = {cmap[ord(c)] for c in _STRETCHY[:-1] if ord(c) in cmap}
+    glyph_is_bracket = brackets.__contains__
+    for code in (c for c in cmap if 0x1D434 <= c <= 0x1D7C9):  # scripts must not touch slanted letters
+        advance, bearing = font["hmtx"][cmap[code]]
+        glyphs[cmap[code]].recalcBounds(glyphs)
+        font["hmtx"][cmap[code]] = (max(advance, int(glyphs[cmap[code]].xMax)), bearing)
     variants: dict[str, list[tuple[str, int]]] = {}
 
     def add(
         base: str, glyph: Any, source: Any, advance: int, *, tall: float = 1.0, wide: float = 1.0
     ) -> None:
         name = f"{base}.s{len(variants.setdefault(base, [(base, _height(glyphs[base], glyphs))]))}"
-        glyphs[name] = _centred(glyph, source, tall=tall, wide=wide)
-        font["hmtx"][name] = (round(advance * wide), glyphs[name].xMin)
+        copy = glyphs[name] = _centred(glyph, source, tall=tall, wide=wide)
+        left = min(copy.xMin, BEARING) if glyph_is_bracket(base) else copy.xMin
+        copy.coordinates.translate((left - copy.xMin, 0))
+        copy.recalcBounds(glyphs)
+        right = min(advance * wide, copy.xMax + BEARING) if glyph_is_bracket(base) else advance * wide
+        font["hmtx"][name] = (round(max(right, copy.xMax)), copy.xMin)
         variants[base].append((name, _height(glyphs[name], glyphs)))
 
     for char in (c for c in _STRETCHY[:-1] if c in characters and ord(c) in cmap):

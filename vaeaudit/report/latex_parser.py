@@ -207,7 +207,7 @@ class _Parser:
                 raise self.fail(f"\\{value} is not allowed inside \\{command}", "Close the text before it.")
             if token in (("character", "{"), ("character", "$")):
                 raise self.fail(f"{value!r} is not allowed inside \\{command}")
-            text += " " if (kind, value) == ("command", ",") else value
+            text += "\xa0" if kind == "command" and value in (" ", ",") else value
         return text
 
     def atom(self, *, whole_number: bool = True) -> Node:
@@ -274,9 +274,8 @@ class _Parser:
         text = self.characters(name)
         if name.startswith("operatorname"):
             return Leaf("name", text.replace(" ", ""), limits=name.endswith("*"))
-        if name == "mathrm":
-            letters = text.replace(" ", "")
-            return Leaf("upright" if len(letters) == 1 else "name", letters)
+        if name == "mathrm":  # only spaces written as "\ " count
+            return Leaf("upright", text.replace(" ", ""))
         kinds = {"textbf": "bold text", "textit": "italic text", "mathsf": "sans", "mathtt": "mono"}
         return Leaf(kinds.get(name, "text"), text)
 

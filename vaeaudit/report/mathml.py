@@ -123,7 +123,7 @@ def _leaf(leaf: Leaf) -> str:
         case "identifier":
             return f"<mi>{value}</mi>"
         case "upright":
-            return f'<mi mathvariant="normal">{value}</mi>'
+            return f'<mi mathvariant="normal">{value}</mi>' if len(leaf.value) == 1 else f"<mi>{value}</mi>"
         case "name":
             movable = ' movablelimits="true"' if leaf.limits else ""
             return f'<mo lspace="0" rspace="0"{movable}>{value}</mo>' if leaf.limits else f"<mi>{value}</mi>"

@@ -54,6 +54,8 @@ def _string(text: str) -> str:
 def _char(char: str) -> str:
     if char == "":
         return '""'
+    if char in "\xa0 ":
+        return "space.nobreak"
     return "\\" + char if char.isascii() and not char.isalnum() and char not in _PLAIN else char
 
 
@@ -67,8 +69,8 @@ def _leaf(leaf: Leaf) -> str:
             return leaf.value if leaf.value in known else f"op({_string(leaf.value)}{limits})"
         case "text":
             return _string(leaf.value)
-        case "upright":
-            return f"upright({_char(leaf.value)})"
+        case "upright":  # letter by letter: a string would be spaced as a word
+            return f"upright({' '.join(map(_char, leaf.value))})"
         case "bold text" | "italic text" | "sans" | "mono":
             return f"{leaf.kind.split()[0]}({_string(leaf.value)})"
         case "opening" | "closing":
