@@ -33,11 +33,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataMissingError(f"{path} is not a file. Give the path of a .npz archive as `data_dir`.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataCorruptError(
-                    f"{path} holds a single .npy array; save it with np.savez(path, x=array)."
-                )
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise DataCorruptError(f"{path} holds a single .npy array; save it with np.savez(path, x=array).")
+        with loaded as archive:
             return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataCorruptError):

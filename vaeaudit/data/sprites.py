@@ -20,13 +20,13 @@ _SUB = 4  # subpixels per pixel and axis
 
 
 def _inside(shape: int, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Whether (u, v), in units of the half-length, lies in the shape; each has its own period π or 2π."""
+    """Whether (u, v), in units of the half-length, lies in the shape."""
     if shape == 0:
         return (np.abs(u) < 0.92) & (np.abs(v) < 0.43)
     if shape == 1:
         return u**2 + (v / 0.52) ** 2 < 1.0
-    # isosceles triangle with vertices (1, 0), (−0.9, ±0.7)
-    return (u > -0.9) & (np.abs(v) < 0.7 * (1.0 - u) / 1.9)
+    # isosceles triangle with vertices (1, 0), (−0.75, ±0.66)
+    return (u > -0.75) & (np.abs(v) < 0.66 * (1.0 - u) / 1.75)
 
 
 @lru_cache(maxsize=2)
