@@ -26,6 +26,8 @@ _PUBLIC = {
     # training
     "fit": "vaeaudit.training.fit",
     "sweep": "vaeaudit.training.sweep",
+    "stack_models": "vaeaudit.training.stacking",
+    "unstack_models": "vaeaudit.training.stacking",
     # estimators
     "log_evidence": "vaeaudit.estimators.evidence",
     "evidence_bracket": "vaeaudit.estimators.annealed",
@@ -34,10 +36,15 @@ _PUBLIC = {
     "aggregate_posterior": "vaeaudit.estimators.aggregate_posterior",
     "active_units": "vaeaudit.estimators.active_units",
     "gradient_alignment": "vaeaudit.estimators.gradients",
+    "bound_check": "vaeaudit.estimators.bound_certificates",
     # whole audits, derivations, studies
     "audit": "vaeaudit.auditing",
     "check_derivations": "vaeaudit.derivations.register",
+    "linear_gaussian_optima": "vaeaudit.derivations.linear_theory",
     "Study": "vaeaudit.study.study",
+    "Cell": "vaeaudit.study.study",
+    "CellResult": "vaeaudit.study.study",
+    "training_progress": "vaeaudit.study.progress",
     # records and errors
     "Estimate": "vaeaudit.core.records",
     "Bracket": "vaeaudit.core.records",
