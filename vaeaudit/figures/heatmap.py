@@ -85,7 +85,9 @@ def cross_table_heatmap(
         )
         for j in np.flatnonzero(filled):
             i = int(np.nanargmax(table[:, j]))
-            axes.add_patch(Rectangle((j, i), 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.6))
+            axes.add_patch(
+                Rectangle((float(j), float(i)), 1, 1, fill=False, edgecolor="#D55E00", linewidth=1.6)
+            )
         axes.set(xlabel=f"scored under ({unit} per datum)", ylabel="trained under")
         axes.tick_params(length=0)
         axes.set_xticklabels(axes.get_xticklabels(), rotation=35, ha="right")

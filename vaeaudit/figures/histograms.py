@@ -35,8 +35,8 @@ def posterior_histograms(frame: pd.DataFrame, *, hue: str = "objective") -> Figu
     import seaborn as sns
 
     require(frame, ["loc", "scale", hue], what="posterior_histograms")
-    values = frame[["loc", "scale"]].astype(float)
-    kept = frame[np.isfinite(values).all(axis=1) & (values["scale"] > 0)]
+    values = frame[["loc", "scale"]].to_numpy(dtype=float)
+    kept = frame.loc[np.isfinite(values).all(axis=1) & (values[:, 1] > 0)]
     if kept.empty:
         raise ArgumentError(
             "posterior_histograms has nothing to draw: no row has finite loc and positive scale."

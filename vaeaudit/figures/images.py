@@ -64,10 +64,8 @@ def image_grid(
     with style():
         label_width = 0.075 * max((len(x) for x in row_labels), default=0)
         side = (FULL - label_width) / max(columns, 6)
-        figure = new_figure(
-            FULL, max(rows * side * height / width * 1.06 + (0.3 if column_labels else 0.05), 0.6)
-        )
-        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)  # type: ignore[union-attr]
+        height_in = rows * side * height / width * 1.06 + (0.3 if column_labels else 0.05)
+        figure = new_figure(FULL, max(height_in, 0.6), tight=True)
         grid = figure.subplots(rows, columns, squeeze=False)
         for i in range(rows):
             for j in range(columns):

@@ -158,6 +158,8 @@ def active_unit_curve(
     mark
         Threshold to mark with a vertical line (0.01 is the customary one); None for no mark.
     """
+    from matplotlib.ticker import MaxNLocator
+
     require(frame, [x, y], what="active_unit_curve")
     band = "lower" in frame and "upper" in frame
     kept = finite(frame, [x, y], what="active_unit_curve")
@@ -178,7 +180,7 @@ def active_unit_curve(
         if (kept[x] > 0).all():
             axes.set_xscale("log")
         axes.set_ylim(bottom=0)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         if mark is not None:
             axes.axvline(mark, color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)))
             axes.annotate(

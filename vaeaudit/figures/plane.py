@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def rate_distortion_plane(frame: pd.DataFrame, *, hue: str = "objective") -> Fig
         look = looks(kept[hue])
         for label, appearance in look.items():
             part = kept[kept[hue].astype(str) == label]
-            errors = {
+            errors: Any = {
                 f"{side}err": _reach(part, column)
                 for side, column in (("x", "rate"), ("y", "distortion"))
                 if f"{column}_lower" in part and f"{column}_upper" in part

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from vaeaudit.core.errors import ArgumentError
 
@@ -22,7 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
 INK, SOFT, FAINT = "#22272d", "#5c6670", "#c9ced4"
 FULL, HALF = 7.2, 4.2  # inches
 
-RC: dict[str, Any] = {
+RC: Any = {  # matplotlib settings
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.titlesize": 9,
@@ -64,11 +65,11 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, *, tight: bool = False) -> Figure:
     """An empty figure of the given size in inches that arranges its parts by itself."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.04, hspace=0.05)  # type: ignore[union-attr]
-    return figure
+    pad, space = (0.01, 0.02) if tight else (0.04, 0.045)
+    engine = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, wspace=space, hspace=space)
+    return Figure(figsize=(width, height), layout=engine)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def finite(frame: pd.DataFrame, columns: Sequence[str], *, what: str) -> pd.Data
     """
     import numpy as np
 
-    kept = frame[np.isfinite(frame[list(columns)].astype(float)).all(axis=1)]
+    kept = frame.loc[np.isfinite(frame[list(columns)].to_numpy(dtype=float, na_value=np.nan)).all(axis=1)]
     if kept.empty:
         raise ArgumentError(
             f"{what} has nothing to draw: none of the {len(frame)} rows has finite {', '.join(columns)}."

@@ -37,6 +37,7 @@ def training_curves(
     """
     import numpy as np
     import seaborn as sns
+    from matplotlib.ticker import MaxNLocator
 
     require(history, [hue, "epoch", *quantities], what="training_curves")
     with style():
@@ -79,7 +80,7 @@ def training_curves(
             axes.set(xlabel="epoch", ylabel="")
             axes.set_title(axis_label(quantity))
             _ignore_start(axes, kept, quantity)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         legend_below(figure, list(lines.values()), list(lines))
     return figure
 

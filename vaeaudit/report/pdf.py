@@ -46,12 +46,14 @@ def to_pdf(page: PreparedPage) -> bytes:
         )
         try:
             compiler = typst.Compiler(str(root / "page.typ"), root=str(root), ignore_system_fonts=True)
-            return compiler.compile(format="pdf", timestamp=0)
+            content = compiler.compile(format="pdf", timestamp=0)
         except typst.TypstError as error:
             raise ReportError(
                 f"typst could not set the page {page.name!r}: {error.message}. "
                 "This is a fault of the report's template or of a formula; report.html is complete."
             ) from error
+    assert isinstance(content, bytes)
+    return content
 
 
 def document(page: PreparedPage, root: Path) -> dict[str, Any]:

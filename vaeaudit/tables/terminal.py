@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from unicodedata import combining, east_asian_width
 
@@ -93,10 +94,10 @@ def render(
     for i in range(len(shown)):
         lines.append(GAP.join(_pad(_cut(cells[j][i], widths[j]), widths[j], numeric[j]) for j in range(kept)))
     left_out = []
+    if more := len(frame) - len(shown):
+        left_out.append(f"{more} more row{'s' if more > 1 else ''}")
     if kept < len(names):
-        left_out.append("not shown: " + ", ".join(names[kept:]))
-    if len(frame) > len(shown):
-        left_out.append(f"{len(frame) - len(shown)} more rows")
+        left_out.append("columns not shown: " + ", ".join(names[kept:]))
     if left_out:
-        lines.append(_cut(f"({'; '.join(left_out)})", width))
+        lines += textwrap.wrap(f"({'; '.join(left_out)})", width, subsequent_indent=" ")
     return "\n".join(line.rstrip() for line in lines)

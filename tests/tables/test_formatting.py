@@ -1,0 +1,85 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vaeaudit.core.errors import ArgumentError
+from vaeaudit.tables import column, describe, render
+from vaeaudit.tables.formatting import format_column, format_number, is_numeric
+from vaeaudit.tables.schema import require
+
+
+def test_a_column_has_one_number_of_decimals():
+    assert format_column(pd.Series([-12.5, 3.14159, np.nan, 0.5], name="x")) == [
+        "−12.50",
+        "3.14",
+        "–",
+        "0.50",
+    ]
+    assert format_column(pd.Series([1e-3, 1e4], name="x")) == ["0.001", "1e+04"]  # spans too much
+    assert format_column(pd.Series([1, 2], name="seed")) == ["1", "2"]
+
+
+def test_numbers_that_round_to_zero_have_no_minus():
+    assert format_number(-0.0004, ".2f") == "0.00"
+    assert format_number(-math.inf) == "−∞"
+
+
+def test_words_for_truth_and_missing_values():
+    assert format_column(pd.Series([True, False], name="reliable")) == ["yes", "no"]
+    assert format_column(pd.Series(["a", None, 3], name="mixed")) == ["a", "–", "3"]
+    assert not is_numeric(pd.Series([True, False]))
+    assert is_numeric(pd.Series([1, None], dtype=object))
+
+
+def test_a_spec_that_does_not_fit_is_named():
+    with pytest.raises(ArgumentError, match=r"'\.3q'"):
+        format_number(1.0, ".3q")
+
+
+def test_units_follow_the_suffix():
+    assert column("elbo_se").unit == "nats"
+    assert column("log_evidence_bits_per_dim").unit == "bits/dim"
+    assert column("unheard_of_lower").unit == ""
+    assert describe(["rate", "seed"])["unit"].tolist() == ["nats", ""]
+
+
+def test_a_missing_column_is_reported_with_those_there():
+    with pytest.raises(ArgumentError, match=r"'rate'.*the frame has 'elbo'"):
+        require(pd.DataFrame({"elbo": [1.0]}), ["rate"], what="a figure")
+
+
+WIDE = pd.DataFrame(
+    {
+        "objective": ["wasserstein_penalty(1.0) with a very long name that goes on and on", "elbo"],
+        **{f"quantity_{i}": [1.5 * i, -20.25] for i in range(12)},
+        "note": ["short", "a note that is long enough to be cut in any narrow terminal window"],
+    }
+)
+
+
+@given(width=st.integers(20, 200))
+def test_terminal_text_is_never_wider_than_asked(width):
+    lines = render(WIDE, width=width).splitlines()
+    assert max(map(len, lines)) <= width
+
+
+def test_terminal_text_says_what_it_left_out():
+    text = render(WIDE, width=60, max_rows=1)
+    assert "quantity_11, note)" in text
+    assert "1 more row;" in text
+    assert "…" in text
+
+
+def test_terminal_numbers_line_up_on_the_right():
+    lines = render(pd.DataFrame({"objective": ["elbo", "beta(4)"], "rate": [12.5, 3.25]})).splitlines()
+    assert lines[2].endswith("12.50")
+    assert lines[3].endswith(" 3.25")
+    assert len(lines[2]) == len(lines[3])
+
+
+def test_terminal_text_drops_control_characters():
+    assert "\x1b" not in render(pd.DataFrame({"name": ["\x1b[31mred\n"], "x": [1]}))
