@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,21 +16,12 @@ from vaeaudit.models.vae import AbstractVAE
 from vaeaudit.objectives.base import Terms
 
 
-def head_weight_sq(model: AbstractVAE) -> Array:
-    """‖W‖² of the two layers that output loc and log scale; NaN where the encoder has no such heads."""
-    encoder = getattr(model, "encoder", None)
-    heads = [getattr(encoder, name, None) for name in ("loc_head", "log_scale_head")]
-    if any(getattr(head, "weight", None) is None for head in heads):
+def _or_nan(weight_sq: Callable[[], Array]) -> Array:
+    """A sum of squared weights; NaN for a model that cannot say which weights are meant."""
+    try:
+        return weight_sq()
+    except ArgumentError:
         return jnp.asarray(jnp.nan, jnp.float32)
-    return sum((jnp.sum(head.weight**2) for head in heads), start=jnp.zeros(()))  # type: ignore[union-attr]
-
-
-def decoder_weight_sq(model: AbstractVAE) -> Array:
-    """Σ‖W‖² over the decoder's weights (arrays of two or more axes); NaN without a decoder module."""
-    leaves = [w for w in jax.tree.leaves(getattr(model, "decoder", None)) if jnp.ndim(w) >= 2]
-    if not leaves:
-        return jnp.asarray(jnp.nan, jnp.float32)
-    return sum((jnp.sum(w**2) for w in leaves), start=jnp.zeros(()))
 
 
 def prior_draws(rng_key: Array, like: Array) -> Array:
@@ -83,7 +75,8 @@ def compute_terms(
 
     Notes
     -----
-    log q(z|x) comes from the noise, not from a rounded z. Pure: may be traced, mapped, differentiated.
+    log q(z|x) comes from the noise, not from a rounded z. Sums of squared weights are NaN for a model
+    that does not define them. Pure: may be traced, mapped, differentiated.
     """
     if not model.standard_prior:
         raise ArgumentError(
@@ -102,8 +95,8 @@ def compute_terms(
         loc=loc,
         scale=scale,
         prior_z=prior_draws(rng_key, loc) if with_prior_draws else jnp.zeros_like(loc),
-        head_weight_sq=head_weight_sq(model),
-        decoder_weight_sq=decoder_weight_sq(model),
+        head_weight_sq=_or_nan(model.head_weight_sq),
+        decoder_weight_sq=_or_nan(model.decoder_weight_sq),
         progress=jnp.asarray(progress, jnp.float32),
         num_data=jnp.asarray(x.shape[0] if num_data is None else num_data, jnp.float32),
     )

@@ -34,6 +34,7 @@ class Options:
     schedule: Callable[[int, int], float]  # (epoch, epochs) → learning-rate factor
     binarise: bool
     adam: tuple[float, float, float]
+    patience: int | None
     mode: Literal["map", "vmap"]
     num_devices: int
 
@@ -102,6 +103,7 @@ def _group(runs: Sequence[Run], data: TrainingData, options: Options) -> list[_G
             num_steps=max(data.num_train // options.batch_size, 1),
             binarise=options.binarise,
             adam=options.adam,
+            patience=options.patience,
             mode=options.mode,
             num_devices=devices,
         )
@@ -218,24 +220,37 @@ def _train_group(
         state, history = program(shared, state, settings, rows_of(span))
         parts.append(np.asarray(history)[:, :size])
         done += size
+        stopped = state.kept is not None and bool(np.all(np.asarray(state.kept.waited) >= plan.patience))
         seconds = time.perf_counter() - start
         tell(
             done,
             epochs,
             {**info, "event": "training", "seconds": seconds, "compile_seconds": compile_seconds},
         )
+        if stopped:
+            break
         size = max(1, round(CHUNK_SECONDS * done / max(seconds, 1e-9)))
     return _results(group, runs, state, np.concatenate(parts, axis=1))
 
 
 def _results(group: _Group, runs: Sequence[Run], state: State, metrics: np.ndarray) -> list[Trained]:
-    host = [np.asarray(leaf) for leaf in state.params]
+    best = state.params if state.kept is None else state.kept.params
+    host, last = [np.asarray(leaf) for leaf in best], [np.asarray(leaf) for leaf in state.params]
+    waited = None if state.kept is None else np.asarray(state.kept.waited)
     out = []
     for m, i in enumerate(group.members):
-        params = [leaf[m] for leaf in host]
-        model = group.plan.skeleton.join([jnp.asarray(p) for p in params])
+        model = group.plan.skeleton.join([jnp.asarray(leaf[m]) for leaf in host])
         if group.plan.skeleton.scale_index is not None:
             model = with_learned_scale(model, runs[i].objective.learns_scale or group.learned[i])
-        finite = all(np.isfinite(p).all() for p in params) and np.isfinite(metrics[m, :, :4]).all()
-        out.append(Trained(model, metrics[m], not finite))
+        rows = metrics[m]
+        if waited is not None and group.plan.patience is not None and waited[m] >= group.plan.patience:
+            rows = rows[: _last_row(rows) + 1]
+        finite = all(np.isfinite(leaf[m]).all() for leaf in last) and np.isfinite(rows[:, :4]).all()
+        out.append(Trained(model, rows, not finite))
     return out
+
+
+def _last_row(rows: np.ndarray) -> int:
+    """Last epoch of a run that stopped: epochs after it are all NaN."""
+    filled = np.flatnonzero(~np.isnan(rows).all(axis=1))
+    return int(filled[-1]) if filled.size else 0

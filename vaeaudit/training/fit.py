@@ -36,6 +36,7 @@ def fit(
     schedule: Schedule = "constant",
     binarise: Literal["dynamic"] | None = None,
     adam: tuple[float, float, float] = (0.9, 0.999, 1e-8),
+    patience: int | None = None,
     progress: Progress | None = None,
 ) -> Fit:
     """Train one model under one objective with Adam.
@@ -50,7 +51,7 @@ def fit(
         A `Dataset`, or an array (N, *event).
     rng_key
         Seed or key of the order of the data and of the noise.
-    epochs, batch_size, learning_rate, schedule, binarise, adam, progress
+    epochs, batch_size, learning_rate, schedule, binarise, adam, patience, progress
         As in `sweep`.
 
     Returns
@@ -85,6 +86,7 @@ def fit(
         schedule=schedule,
         binarise=binarise,
         adam=adam,
+        patience=patience,
         mode="map",
         num_devices=1,
         progress=progress,

@@ -80,14 +80,10 @@ def check_objective(model: AbstractVAE, objective: Objective) -> None:
             f"{objective.name} trains the likelihood's scale; this model's likelihood has none. "
             "Build it with likelihood='gaussian'."
         )
-    encoder = getattr(model, "encoder", None)
-    if "head_l2" in objective.name and not (
-        hasattr(encoder, "loc_head") and hasattr(encoder, "log_scale_head")
-    ):
-        raise ArgumentError(
-            f"{objective.name} needs an encoder with `loc_head` and `log_scale_head`; "
-            f"got {type(encoder).__name__}."
-        )
+    if "head_l2" in objective.name:
+        model.head_weight_sq()  # raises where the model has no such heads
+    if "regularized_autoencoder" in objective.name:
+        model.decoder_weight_sq()
 
 
 def check_numbers(epochs: int, batch_size: int, learning_rates: list[float]) -> None:

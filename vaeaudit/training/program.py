@@ -36,44 +36,62 @@ class Plan:
     num_steps: int  # per epoch
     binarise: bool
     adam: tuple[float, float, float]  # β₁, β₂, ε
+    patience: int | None  # epochs without a better validation value before a run stops
     mode: Literal["map", "vmap"]
     num_devices: int
+
+
+Leaf = Any  # a JAX array, or a numpy array on its way into the program
 
 
 class Runs(NamedTuple):
     """The numbers in which the runs of a group differ; a leading model axis on each."""
 
-    kind: Array  # index into Plan.kinds, ()
-    numbers: Array  # the objective's settings, padded, (numbers,)
-    deterministic: Array  # z = loc, ()
-    learn_scale: Array  # 1 where the likelihood's scale is trained, ()
-    noise_key: Array  # raw key data of the run's noise stream, (2,)
-    learning_rate: Array  # ()
+    kind: Leaf  # index into Plan.kinds, ()
+    numbers: Leaf  # the objective's settings, padded, (numbers,)
+    deterministic: Leaf  # z = loc, ()
+    learn_scale: Leaf  # 1 where the likelihood's scale is trained, ()
+    noise_key: Leaf  # raw key data of the run's noise stream, (2,)
+    learning_rate: Leaf  # ()
+
+
+class Kept(NamedTuple):
+    """The best parameters so far by the validation value, and how long ago that was."""
+
+    params: list[Leaf]
+    value: Leaf
+    waited: Leaf  # epochs since
 
 
 class State(NamedTuple):
     """What a run carries from epoch to epoch; a leading model axis on each leaf."""
 
-    params: list[Any]
+    params: list[Leaf]
     adam: Any
+    kept: Kept | None  # only where runs may stop early
 
 
 class Shared(NamedTuple):
     """What all runs of a group read."""
 
-    train: Array  # (N, *event)
-    validation: Array  # (blocks, block, *event)
-    validation_weight: Array  # (blocks, block), zero for padding
-    rate_factor: Array  # learning-rate factor by epoch of the chunk, (chunk,)
-    first_epoch: Array  # ()
-    num_epochs: Array  # epochs of this chunk to run, ()
-    total_epochs: Array  # ()
+    train: Leaf  # (N, *event)
+    validation: Leaf  # (blocks, block, *event)
+    validation_weight: Leaf  # (blocks, block), zero for padding
+    rate_factor: Leaf  # learning-rate factor by epoch of the chunk, (chunk,)
+    first_epoch: Leaf  # ()
+    num_epochs: Leaf  # epochs of this chunk to run, ()
+    total_epochs: Leaf  # ()
 
 
 def initial_state(plan: Plan, params: list[np.ndarray]) -> State:
     """Adam's zero moments beside the parameters (leading model axis), on the host."""
     shapes = jax.eval_shape(jax.vmap(_adam(plan).init), params)
-    return State(params, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    adam = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    if plan.patience is None:
+        return State(params, adam, None)
+    models = params[0].shape[0]
+    worst = np.full(models, -np.inf, np.float32)
+    return State(params, adam, Kept([p.copy() for p in params], worst, np.zeros(models, np.int32)))
 
 
 def _adam(plan: Plan) -> optax.GradientTransformation:
@@ -157,7 +175,7 @@ def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array)
         step_size = run.learning_rate * shared.rate_factor[epoch]
         params = [w + step_size * u for w, u in zip(state.params, update, strict=True)]  # ascent
         sums = sums + _measured(values, terms, 1.0 / plan.batch_size)
-        return (State(params, moments), sums), None
+        return (State(params, moments, state.kept), sums), None
 
     def validate(params: list[Array], epoch: Array) -> Array:
         model = plan.skeleton.join(params)
@@ -178,17 +196,37 @@ def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array)
         sums = lax.map(block, jnp.arange(shared.validation.shape[0]))
         return jnp.sum(sums, axis=0) / jnp.sum(shared.validation_weight)
 
-    def epoch(e: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-        state, history = carry
+    def one_epoch(state: State, e: Array) -> tuple[State, Array]:
         number = shared.first_epoch + e
         index = number * plan.num_steps + jnp.arange(plan.num_steps)
         zero = jnp.zeros(len(METRICS), jnp.float32)
         (state, sums), _ = lax.scan(step, (state, zero), (index, rows[e]))
-        row = jnp.concatenate([sums / plan.num_steps, validate(state.params, number)])
+        held = validate(state.params, number)
+        if state.kept is not None:
+            state = state._replace(kept=_keep_better(state.kept, state.params, held[0]))
+        return state, jnp.concatenate([sums / plan.num_steps, held])
+
+    def epoch(e: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, history = carry
+        if state.kept is None:
+            state, row = one_epoch(state, e)
+        else:
+            still = lambda state, e: (state, jnp.full(2 * len(METRICS), jnp.nan, jnp.float32))  # noqa: E731
+            state, row = lax.cond(state.kept.waited < plan.patience, one_epoch, still, state, e)
         return state, history.at[e].set(row)
 
     history = jnp.full((rows.shape[0], 2 * len(METRICS)), jnp.nan, jnp.float32)
     return lax.fori_loop(0, shared.num_epochs, epoch, (state, history))
+
+
+def _keep_better(kept: Kept, params: list[Array], value: Array) -> Kept:
+    """Take the parameters where the validation value improved; NaN never does."""
+    better = value > kept.value
+    return Kept(
+        params=[jnp.where(better, new, old) for new, old in zip(params, kept.params, strict=True)],
+        value=jnp.where(better, value, kept.value),
+        waited=jnp.where(better, 0, kept.waited + 1),
+    )
 
 
 def _train_many(plan: Plan, shared: Shared, state: State, runs: Runs, rows: Array) -> tuple[State, Array]:

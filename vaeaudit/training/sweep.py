@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from vaeaudit.core.arrays import as_key
+from vaeaudit.core.arrays import as_key, check_count
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.models.vae import AbstractVAE
 from vaeaudit.objectives.base import Objective
@@ -59,6 +59,7 @@ def sweep(
     schedule: Schedule = "constant",
     binarise: Literal["dynamic"] | None = None,
     adam: tuple[float, float, float] = (0.9, 0.999, 1e-8),
+    patience: int | None = None,
     mode: Literal["auto", "map", "vmap"] = "auto",
     num_devices: int | None = None,
     progress: Progress | None = None,
@@ -86,6 +87,9 @@ def sweep(
         "dynamic" draws each pixel anew from Bernoulli(x) at each step.
     adam
         β₁, β₂, ε.
+    patience
+        Stop a run after this many epochs without a better objective value on the validation data, and
+        return its best parameters; each run by itself, inside the program. Never, if omitted.
     mode
         "map" runs a device's models one after another, "vmap" all at once; "auto" takes map on CPU and
         vmap elsewhere.
@@ -152,6 +156,7 @@ def sweep(
         schedule=schedule,
         binarise=binarise,
         adam=adam,
+        patience=patience,
         mode=mode,
         num_devices=num_devices,
         progress=progress,
@@ -174,6 +179,7 @@ def run_all(
     schedule: Schedule,
     binarise: Literal["dynamic"] | None,
     adam: tuple[float, float, float],
+    patience: int | None,
     mode: Literal["auto", "map", "vmap"],
     num_devices: int | None,
     progress: Progress | None,
@@ -185,6 +191,10 @@ def run_all(
     if mode not in ("auto", "map", "vmap"):
         raise ArgumentError(f"`mode` must be 'auto', 'map' or 'vmap'; got {mode!r}.")
     arrays = training_data(data)
+    if patience is not None:
+        check_count("patience", patience)
+        if arrays.validation is None:
+            raise ArgumentError("`patience` needs validation data; a plain array has none. Pass a Dataset.")
     for run in runs:
         check_objective(run.model, run.objective)
     for model in {id(run.model): run.model for run in runs}.values():
@@ -196,6 +206,7 @@ def run_all(
         schedule=schedule_function(schedule),
         binarise=binarise == "dynamic",
         adam=adam,
+        patience=patience,
         mode=("map" if on_cpu else "vmap") if mode == "auto" else mode,
         num_devices=min(num_devices or jax.device_count(), jax.device_count()),
     )
@@ -213,7 +224,7 @@ def _initialiser(build: Build) -> tuple[Any, Any]:
     template = eqx.filter_eval_shape(build, key)
     static = eqx.filter(template, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
     # runs once per seed: half the compilation time without optimisation
-    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
+    options: dict[str, Any] = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
     return jax.jit(arrays).lower(key).compile(compiler_options=options), static
 
 
