@@ -47,8 +47,10 @@ def test_the_first_good_mirror_serves_and_the_file_lands_whole(cache, web):
 def test_a_wrong_download_leaves_nothing_behind(cache, web, content, error):
     folder, address = web
     (folder / "x.gz").write_bytes(content)
-    with pytest.raises(error, match=r"could not be fetched. Tried:\n  http.*\nBy hand: …"):
-        fetch([address + "x.gz"], "set/x.gz", verify, by_hand="By hand: …")
+    with pytest.raises(
+        error, match=r"could not be fetched. Tried:\n  http\S+: HTTP 404 .*\n  http.*\nBy hand: …"
+    ):
+        fetch([address + "absent.gz", address + "x.gz"], "set/x.gz", verify, by_hand="By hand: …")
     assert files_in(cache) == []
     assert not leftovers(cache)
 

@@ -15,6 +15,7 @@ from vaeaudit.core.errors import (
 )
 from vaeaudit.models.build import mlp_vae
 from vaeaudit.models.checks import check_model
+from vaeaudit.models.likelihoods import BernoulliProbs
 from vaeaudit.models.linear_gaussian import LinearGaussianVAE
 from vaeaudit.models.vae import vae
 
@@ -56,7 +57,7 @@ BROKEN_ENCODERS = {
     "integers": (lambda x: (x[:, :2], jnp.ones((len(x), 2), int)), DtypeError, "encode's scale"),
     "numpy": (lambda x: (np.asarray(x)[:, :2], np.ones((len(x), 2))), ArgumentError, "written in JAX"),
     "branch": (lambda x: good_encode(x if x.sum() > 0 else -x), ArgumentError, "written in JAX"),
-    "wrong axes": (lambda x: (x @ jnp.ones((4, 2)), x), ShapeError, r"`encode` failed on x of shape \(8, 3\)"),
+    "wrong axes": (lambda x: (x @ x, x), ShapeError, r"`encode` failed on x of shape \(8, 3\)"),
     "batch statistics": (lambda x: (x[:, :2] - x[:, :2].mean(0), x[:, :2] ** 2), ShapeError, "by itself"),
 }  # fmt: skip
 
@@ -113,6 +114,14 @@ def test_data_are_checked_first():
     with pytest.raises(SupportError, match=r"64 · log 2 = 44\.4 nats"):
         check_model(bernoulli, grey)
     assert check_model(bernoulli, grey, check_support=False)[0].shape == (8, 2)
+
+
+def test_a_decoder_that_returns_logits_for_probabilities_is_refused():
+    binary = (np.random.default_rng(0).uniform(size=(9, 4)) < 0.5).astype(np.float32)
+    logits = mlp_vae(0, event_shape=(4,), latent_dim=2, likelihood="bernoulli_probs")
+    with pytest.raises(SupportError, match="If they are logits, use likelihood 'bernoulli_logits'"):
+        check_model(logits, binary)
+    BernoulliProbs().check_output(np.float32([0.0, 0.5, 1.0]))
 
 
 def test_support_is_checked_beyond_the_data_that_are_run():

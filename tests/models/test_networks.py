@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from vaeaudit.core.errors import ArgumentError, UnknownNameError
+from vaeaudit.core.errors import ArgumentError, ShapeError, UnknownNameError
 from vaeaudit.models.build import conv_vae, mlp_vae
 from vaeaudit.models.convolutional import StridedConv, TransposedConv
 from vaeaudit.models.vae import NeuralVAE, vae
@@ -59,6 +59,13 @@ def test_sample_and_batch_axes_are_not_mixed_up(build):
         for b in range(4):
             one = model.log_likelihood(x[b : b + 1], z[s : s + 1, b : b + 1])
             np.testing.assert_allclose(one[0, 0], whole[s, b], rtol=1e-5)
+
+
+def test_data_of_another_event_shape_are_refused_not_broadcast():
+    model = mlp_vae(0, event_shape=(8, 8), latent_dim=3)
+    for event in [(64,), (1, 8, 8), (8, 1)]:
+        with pytest.raises(ShapeError, match=r"\(batch, 8, 8\) as the decoder's output"):
+            model.log_likelihood(jnp.zeros((4, *event)), jnp.zeros((1, 4, 3)))
 
 
 def test_encoder_s_second_output_is_the_log_scale():

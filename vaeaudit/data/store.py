@@ -142,10 +142,19 @@ def fetch(
                 (Path(scratch) / target.name).unlink(missing_ok=True)
                 continue
             except (RequestException, OSError, ValueError) as error:
-                failures.append(f"{url}: {type(error).__name__}: {str(error)[:200]}")
+                failures.append(f"{url}: {_reason(error)}")
                 continue
             os.replace(path, target)
             return target
     tried = "\n  ".join(failures)
     kind = DataMissingError if wrong is None else type(wrong)
     raise kind(f"{target.name} could not be fetched. Tried:\n  {tried}\n{by_hand}")
+
+
+def _reason(error: Exception) -> str:
+    """What a failed request was, in a few words."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP {response.status_code} {response.reason}"
+    text = str(error)
+    return f"{type(error).__name__}" + (f": {text}" if text and len(text) < 80 else "")

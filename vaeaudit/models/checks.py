@@ -47,13 +47,13 @@ def check_model(
         up; for an encoding of a datum that depends on the rest of its batch.
     DtypeError, NonFiniteError, ScaleError, SupportError
         For half precision or objects; NaN or infinity; a scale that is not positive; data outside
-        the support.
+        the support, or a decoder's output that is no parameter of the likelihood.
     ArgumentError
         For a function that cannot be traced by JAX, or that draws other random numbers at each call.
 
     Notes
     -----
-    Cost: two small compilations. The model is called three times on at most 8 data.
+    Cost: a few small compilations; the model is called on at most 8 data.
     """
     x = as_float_array("x", x)
     if x.ndim < 2:
@@ -80,6 +80,8 @@ def check_model(
     noise = jax.random.normal(as_key(rng_key), (2, *loc.shape), loc.dtype)
     z = loc + scale * noise
     z = jnp.stack([z[0], z[1], z[0]])  # the third sample must repeat the first
+    if isinstance(likelihood, AbstractLikelihood) and hasattr(model, "decode"):
+        likelihood.check_output(_call("decode", _decode, model, x, z))
     _check_samples("log_likelihood", _log_likelihood, model, x, z)
     _check_samples("log_prior", _log_prior, model, x, z)
     return loc, scale
@@ -87,6 +89,10 @@ def check_model(
 
 def _encode(model: AbstractVAE, x: Array, z: Array | None) -> Any:
     return model.encode(x)
+
+
+def _decode(model: Any, x: Array, z: Array) -> Any:
+    return model.decode(z)
 
 
 def _log_likelihood(model: AbstractVAE, x: Array, z: Array) -> Any:

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
+from vaeaudit.core.errors import SupportError
 from vaeaudit.core.gaussian import LOG_2PI
 from vaeaudit.models.support import Support, check_support
 
@@ -39,6 +41,13 @@ class AbstractLikelihood(eqx.Module):
     def check_support(self, x: Any) -> None:
         """Raise `SupportError` if data lie where this likelihood gives no density."""
         check_support(self.name, self.support, x)
+
+    def check_output(self, out: Any) -> None:
+        """Raise `SupportError` if a decoder's output cannot be this likelihood's parameter.
+
+        Any finite output can, unless a likelihood says otherwise.
+        """
+        return
 
     @abstractmethod
     def log_prob(self, x: Array, out: Array) -> Array:
@@ -77,6 +86,14 @@ class BernoulliProbs(AbstractLikelihood):
 
     name: ClassVar[str] = "bernoulli_probs"
     support: ClassVar[Support] = "binary"
+
+    def check_output(self, out: Any) -> None:
+        low, high = float(np.min(out)), float(np.max(out))
+        if low < -1e-6 or high > 1.0 + 1e-6:
+            raise SupportError(
+                f"a decoder for likelihood {self.name!r} must return probabilities in [0, 1]; got values in "
+                f"[{low:g}, {high:g}]. If they are logits, use likelihood 'bernoulli_logits'."
+            )
 
     def log_prob(self, x: Array, out: Array) -> Array:
         p = jnp.clip(out, 1e-7, 1.0 - 1e-7)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from vaeaudit.core.arrays import Data, Latents, PerLatent, PerSample, check_count
-from vaeaudit.core.errors import ArgumentError
+from vaeaudit.core.errors import ArgumentError, ShapeError
 from vaeaudit.core.gaussian import log_standard_normal
 from vaeaudit.models.likelihoods import AbstractLikelihood
 
@@ -107,7 +107,13 @@ class NeuralVAE(AbstractVAE):
         return out.reshape(*z.shape[:-1], *out.shape[1:])
 
     def log_likelihood(self, x: Data, z: Latents) -> PerSample:
-        return self.likelihood.log_prob(x, self.decode(z))
+        out = self.decode(z)
+        if out.shape[z.ndim - 1 :] != x.shape[1:]:  # would broadcast
+            raise ShapeError(
+                f"`x` must be (batch, {', '.join(map(str, out.shape[z.ndim - 1 :]))}) as the decoder's output "
+                f"is; got {x.shape}. Reshape the data, or build the model with their event shape."
+            )
+        return self.likelihood.log_prob(x, out)
 
     def with_likelihood_scale(self, scale: float) -> NeuralVAE:
         """Read the same networks under another scale of the Gaussian or Laplace likelihood."""
