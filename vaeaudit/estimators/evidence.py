@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,31 +12,50 @@ from jaxtyping import Array
 from vaeaudit.core.arrays import KeyLike, as_float_array, as_key, check_count
 from vaeaudit.core.errors import ArgumentError, ShapeError, unknown_name
 from vaeaudit.estimators import proposals
+from vaeaudit.estimators.annealed import ais_log_evidence
 from vaeaudit.estimators.encoding import check_model, encode_all
-from vaeaudit.estimators.evidence_result import LogEvidence
-from vaeaudit.estimators.importance import MakeProposal, encoder_output, iw_log_evidence, stream_log_evidence
+from vaeaudit.estimators.evidence_result import LogEvidence, concatenate
+from vaeaudit.estimators.importance import (
+    MakeProposal,
+    encoder_output,
+    iw_log_evidence,
+    pilot_size,
+    pilot_summary,
+    stream_log_evidence,
+)
+from vaeaudit.estimators.intervals import pilot_threshold
+from vaeaudit.estimators.laplace import laplace_fit
 from vaeaudit.estimators.quadrature import quadrature_log_evidence
 from vaeaudit.models.vae import AbstractVAE
 
 __all__ = ["LogEvidence", "iw_log_evidence", "log_evidence"]
 
 Method = Literal["auto", "iw", "ais", "quadrature"]
-PROPOSALS: dict[str, MakeProposal] = {}
 
 
-def _encoder(model: AbstractVAE, x: Array, rng_key: Array) -> proposals.Proposal:
+def _encoder(model: AbstractVAE, x: Array) -> proposals.Proposal:
     return proposals.gaussian(*encoder_output(model, x))
 
 
-def _widened(model: AbstractVAE, x: Array, rng_key: Array) -> proposals.Proposal:
-    return proposals.gaussian(*encoder_output(model, x), factor=1.5)
+def _widened(model: AbstractVAE, x: Array) -> proposals.Proposal:
+    return proposals.gaussian(*encoder_output(model, x), factor=1.2)
 
 
-def _defensive(model: AbstractVAE, x: Array, rng_key: Array) -> proposals.Proposal:
+def _defensive(model: AbstractVAE, x: Array) -> proposals.Proposal:
     return proposals.defensive(*encoder_output(model, x))
 
 
-PROPOSALS.update({"encoder": _encoder, "widened": _widened, "defensive": _defensive})
+def _adapted(model: AbstractVAE, x: Array) -> proposals.Proposal:
+    loc, scale = encoder_output(model, x)
+    return proposals.around_mode(*laplace_fit(model, x, loc), loc, scale)
+
+
+PROPOSALS: dict[str, MakeProposal] = {
+    "encoder": _encoder,
+    "widened": _widened,
+    "defensive": _defensive,
+    "adapted": _adapted,
+}
 
 
 def log_evidence(
@@ -59,12 +79,14 @@ def log_evidence(
     rng_key
         Integer seed or JAX key.
     method
-        ``"iw"`` (importance weighting), ``"quadrature"`` (at most 3 latents), ``"ais"``, or ``"auto"``:
-        the encoder as proposal for all data, then better proposals and methods for those not settled.
+        ``"iw"`` (importance weighting), ``"quadrature"`` (at most 3 latents), ``"ais"`` (annealing), or
+        ``"auto"``: the encoder as proposal where pilot draws find it good enough, elsewhere a proposal
+        adapted to the datum's posterior, then quadrature (at most 2 latents) and annealing for what is
+        still open. Models without gradients get a defensive mixture instead.
     num_samples
         Draws per datum K at each stage.
     proposal
-        For ``method="iw"``: ``"encoder"``, ``"widened"`` or ``"defensive"``.
+        For ``method="iw"``: ``"encoder"``, ``"widened"``, ``"defensive"`` or ``"adapted"``.
     batch_size
         Data per call of the decoder.
 
@@ -100,6 +122,11 @@ def log_evidence(
     """
     check_model(model)
     key = as_key(rng_key)
+    if method == "iw" and proposal == "adapted" and not model.differentiable:
+        raise ArgumentError(
+            "proposal='adapted' needs the gradient of log p(x|z), and this model runs outside JAX. Use "
+            "proposal='defensive'."
+        )
     if method not in get_args(Method):
         raise unknown_name("method", str(method), list(get_args(Method)))
     if proposal not in PROPOSALS:
@@ -114,6 +141,8 @@ def log_evidence(
     encode_all(model, x)  # shapes, finiteness and positive scale before any number
     if method == "quadrature":
         return quadrature_log_evidence(model, x)
+    if method == "ais":
+        return ais_log_evidence(model, x, key)
     if method == "iw":
         return _iw(model, x, key, proposal, num_samples, batch_size)
     return _auto(model, x, key, num_samples, batch_size)
@@ -128,19 +157,37 @@ def _iw(
 
 
 def _auto(model: AbstractVAE, x: Array, key: Array, num_samples: int, batch_size: int) -> LogEvidence:
-    result = _iw(model, x, random.fold_in(key, 0), "encoder", num_samples, batch_size)
-    for stage, proposal in enumerate(("defensive",), start=1):
-        todo = _open(result)
-        if todo.size == 0:
-            return result
-        part = _iw(model, x[todo], random.fold_in(key, stage), proposal, num_samples, batch_size)
-        result = result.replaced(todo, part)
-    todo = _open(result)
+    """Pilot the encoder on all data; settle each datum by the first proposal or method that passes."""
+    pilot = pilot_size(num_samples)
+    shape, seen = pilot_summary(
+        model, x, random.fold_in(key, 0), PROPOSALS["encoder"], pilot, batch_size=batch_size
+    )
+    settled = shape <= pilot_threshold(pilot)
+    second = "adapted" if model.differentiable else "defensive"
+    parts: list[tuple[np.ndarray, LogEvidence]] = []
+    for stage, (name, rows) in enumerate((("encoder", settled), (second, ~settled)), start=1):
+        index = np.flatnonzero(rows)
+        if index.size:
+            part = stream_log_evidence(
+                model,
+                x[index],
+                random.fold_in(key, stage),
+                PROPOSALS[name],
+                num_samples,
+                method=f"iw/{name}",
+                pilot_k=shape[index] if name == "encoder" else None,
+                batch_size=batch_size,
+            )
+            parts.append((index, part))
+    order = np.argsort(np.concatenate([index for index, _ in parts]))
+    result = concatenate([part for _, part in parts]).rows(order)
+    todo = result.unsettled
     if todo.size and model.latent_dim <= 2:
         result = result.replaced(todo, quadrature_log_evidence(model, x[todo]))
-    return result
-
-
-def _open(result: LogEvidence) -> np.ndarray:
-    """Data that are not settled and may still be (a NaN from the decoder stays one)."""
-    return np.flatnonzero(~result.reliable)
+    todo = result.unsettled
+    if todo.size and model.differentiable:
+        last = ais_log_evidence(model, x[todo], random.fold_in(key, 3), batch_size=min(batch_size, 64))
+        result = result.replaced(todo, last)
+    return result.flagged(
+        seen - math.log(100.0) > result.upper, "the encoder's draws and the later method disagree"
+    )

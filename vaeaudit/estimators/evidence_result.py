@@ -12,9 +12,12 @@ import pandas as pd
 
 from vaeaudit.core.errors import ShapeError
 from vaeaudit.core.records import Z95, Estimate
+from vaeaudit.estimators.intervals import chain_interval, judge, skew_interval
 from vaeaudit.estimators.reliability import Floats
 from vaeaudit.estimators.weights import WeightSummary
 
+MAX_SPREAD = 0.8  # nats: largest standard deviation of the chains' log weights
+MIN_CHAINS = 8  # below this not even the spread is known
 LOG20 = math.log(20.0)  # Markov: P(p̂ ≥ 20 p) ≤ 1/20 for any unbiased p̂ ≥ 0
 
 
@@ -23,8 +26,9 @@ class LogEvidence:
     """log p(x) per datum with its reliability; arrays of shape (batch,), nats.
 
     ``value`` is low in expectation for Monte-Carlo methods (log of an unbiased p̂). ``lower`` and
-    ``upper`` are a 95 % interval, NaN where not ``reliable``. ``bias_bound`` bounds |E value − log p|
-    to second order in se. ``reason`` says why a datum is not reliable; empty otherwise.
+    ``upper`` are a 95 % interval, NaN where not ``reliable``. ``bias`` estimates E value − log p,
+    ``bias_bound`` bounds it to second order in se, and ``residual_bound`` what is left of it after
+    ``bias`` is subtracted. ``reason`` says why a datum is not reliable; empty otherwise.
     """
 
     value: Floats
@@ -36,6 +40,7 @@ class LogEvidence:
     max_weight_share: Floats
     bias: Floats
     bias_bound: Floats
+    residual_bound: Floats
     reliable: np.ndarray
     method: np.ndarray
     num_samples: np.ndarray
@@ -95,7 +100,7 @@ class LogEvidence:
         return Estimate.normal(
             plain - correction,
             se,
-            bias_bound=float(np.mean(self.bias_bound)),
+            bias_bound=float(np.mean(self.residual_bound)),
             note=f"K-bias correction {-correction:+.2g}",
             **common,
         )
@@ -146,6 +151,20 @@ class LogEvidence:
         """The result for some of the data."""
         return LogEvidence(**{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
+    def flagged(self, where: np.ndarray, reason: str) -> LogEvidence:
+        """A copy in which the data ``where`` lose their interval for ``reason``."""
+        if not where.any():
+            return self
+        why = self.reason.astype(object)
+        why[where] = reason
+        return replace(
+            self,
+            reliable=self.reliable.astype(bool) & ~where,
+            lower=np.where(where, np.nan, self.lower),
+            upper=np.where(where, np.nan, self.upper),
+            reason=why,
+        )
+
     def _commonest(self, where: np.ndarray) -> str:
         reasons, counts = np.unique(self.reason[where], return_counts=True)
         return str(reasons[np.argmax(counts)])
@@ -174,33 +193,80 @@ def concatenate(parts: list[LogEvidence]) -> LogEvidence:
     )
 
 
-def from_weights(summary: WeightSummary, method: str, *, rounding: float = 0.0) -> LogEvidence:
-    """Turn a weight summary into values, intervals and verdicts; see `vaeaudit.estimators.intervals`."""
-    from vaeaudit.estimators.intervals import judge, skew_interval
+def from_weights(
+    summary: WeightSummary,
+    method: str,
+    *,
+    rounding: float | Floats = 0.0,
+    pilot_k: Floats | None = None,
+    pilot_samples: int = 0,
+) -> LogEvidence:
+    """Turn a weight summary into values, intervals and verdicts; see `vaeaudit.estimators.intervals`.
 
+    ``rounding`` is the float error of one log weight (nats): it widens the interval, since rounding of
+    the same sign in all draws does not average out.
+    """
     k = summary.count
     value, variance, third = summary.moments()
     se = np.sqrt(variance / k)
     below, above = skew_interval(variance, third, k)
-    pareto = summary.pareto_k()
-    ess = summary.ess()
-    share = summary.max_weight_share()
-    reason = judge(value, se, pareto, ess, share, k)
+    pareto, ess, share = summary.pareto_k(), summary.ess(), summary.max_weight_share()
+    reason = judge(value, se, pareto, ess, share, k, pilot_k=pilot_k, pilot_samples=pilot_samples)
     reliable = reason == ""
-    bias = -0.5 * se**2
-    bias_bound = 0.5 * se**2 + np.abs(third) / (3 * k**2) + 0.75 * se**4
+    skew_term = np.abs(third) / k**2
     return LogEvidence(
         value=value,
-        se=np.sqrt(se**2 + rounding**2),
-        lower=np.where(reliable, value + below - 2 * rounding, np.nan),
-        upper=np.where(reliable, value + above + 2 * rounding, np.nan),
+        se=np.where(np.isnan(value), np.nan, np.sqrt(se**2 + np.asarray(rounding) ** 2)),
+        lower=np.where(reliable, value + below - rounding, np.nan),
+        upper=np.where(reliable, value + above + rounding, np.nan),
         pareto_k=pareto,
         ess=ess,
         max_weight_share=share,
-        bias=bias,
-        bias_bound=bias_bound,
+        bias=np.where(np.isfinite(value), -0.5 * se**2, np.nan),
+        bias_bound=0.5 * se**2 + skew_term + se**4,
+        residual_bound=skew_term + se**4,
         reliable=reliable,
         method=np.full(value.shape, method, dtype=object),
-        num_samples=np.full(value.shape, k, dtype=np.int64),
+        num_samples=np.full(value.shape, k + pilot_samples, dtype=np.int64),
+        reason=reason,
+    )
+
+
+def from_chains(log_w: Floats, method: str, cost: int) -> LogEvidence:
+    """Values, intervals and verdicts from a few independent chains' log weights (chain, batch).
+
+    The interval is `chain_interval`; it is refused where the log weights' standard deviation exceeds
+    `MAX_SPREAD` or there are fewer than `MIN_CHAINS` chains.
+    """
+    chains, batch = log_w.shape
+    summary = WeightSummary(batch, chains)
+    summary.add(log_w)
+    value, variance, third = summary.moments()
+    se = np.sqrt(variance / chains)
+    lower, upper, spread = chain_interval(np.where(np.isnan(value), np.nan, log_w))
+    reason = np.full(batch, "", dtype=object)
+    reason[~(spread <= MAX_SPREAD)] = (
+        f"log weights of the chains spread by more than {MAX_SPREAD} nats: more temperatures"
+    )
+    if chains < MIN_CHAINS:
+        reason[:] = f"fewer than {MIN_CHAINS} chains give no interval"
+    reason[np.isnan(value)] = "the model returned NaN or +inf"
+    reliable = reason == ""
+    rounding = 4 * np.finfo(np.float32).eps * np.maximum(np.abs(np.nan_to_num(value)), 1.0)
+    skew_term = np.abs(third) / chains**2
+    return LogEvidence(
+        value=value,
+        se=np.where(np.isnan(value), np.nan, np.sqrt(se**2 + rounding**2)),
+        lower=np.where(reliable, lower - rounding, np.nan),
+        upper=np.where(reliable, upper + rounding, np.nan),
+        pareto_k=summary.pareto_k(),
+        ess=summary.ess(),
+        max_weight_share=summary.max_weight_share(),
+        bias=np.where(np.isfinite(value), -0.5 * se**2, np.nan),
+        bias_bound=0.5 * se**2 + skew_term + se**4,
+        residual_bound=skew_term + se**4,
+        reliable=reliable,
+        method=np.full(batch, method, dtype=object),
+        num_samples=np.full(batch, cost, dtype=np.int64),
         reason=reason,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -13,13 +13,13 @@ from jaxtyping import Array
 
 from vaeaudit.estimators.evidence_result import LogEvidence, concatenate, from_weights
 from vaeaudit.estimators.proposals import Proposal
-from vaeaudit.estimators.reliability import check_log_weights
+from vaeaudit.estimators.reliability import Floats, check_log_weights
 from vaeaudit.estimators.weights import WeightSummary
 from vaeaudit.models.vae import AbstractVAE
 
 ROWS = 4096  # decoder rows (samples × data) per call: activations stay in cache
 
-MakeProposal = Callable[[AbstractVAE, Array, Array], Proposal]  # (model, x, rng_key) → proposal
+MakeProposal = Callable[[AbstractVAE, Array], Proposal]  # (model, x) → proposal, without randomness
 
 
 def iw_log_evidence(log_w: Any) -> LogEvidence:
@@ -73,6 +73,38 @@ def _log_weights(model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Arra
     return model.log_likelihood(x, z) + model.log_prior(z) - log_r
 
 
+def pilot_size(num_samples: int) -> int:
+    """Pilot draws per datum: a fifth of K, between 200 and 2000."""
+    return int(np.clip(num_samples // 5, 200, 2000))
+
+
+def batches(n: int, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Indices of each batch, padded with the last datum to one size, and how many of them are real."""
+    batch = min(batch_size, n)
+    for start in range(0, n, batch):
+        yield np.minimum(np.arange(start, start + batch), n - 1), min(batch, n - start)
+
+
+def pilot_summary(
+    model: AbstractVAE,
+    x: Array,
+    rng_key: Array,
+    make_proposal: MakeProposal,
+    num_samples: int,
+    *,
+    batch_size: int = 128,
+) -> tuple[Floats, Floats]:
+    """k̂ and log p̂ per datum from pilot draws under ``rng_key`` alone."""
+    shapes, values = [], []
+    for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
+        batch_key = jax.random.fold_in(rng_key, number)
+        proposal = make_proposal(model, x[index])
+        summary = _accumulate(model, proposal, x[index], batch_key, num_samples, real)
+        shapes.append(summary.pareto_k())
+        values.append(summary.moments()[0])
+    return np.concatenate(shapes), np.concatenate(values)
+
+
 def stream_log_evidence(
     model: AbstractVAE,
     x: Array,
@@ -81,36 +113,48 @@ def stream_log_evidence(
     num_samples: int,
     *,
     method: str,
-    rows: int = ROWS,
+    pilot_k: Floats | None = None,
     batch_size: int = 128,
 ) -> LogEvidence:
     """IW estimate with ``num_samples`` draws per datum at constant memory.
 
     Data go through in batches of one fixed size (the last padded), samples in chunks of one fixed
-    size (the last cut on the host), so that one program is compiled. Draws depend on
-    (``rng_key``, batch number, chunk number).
+    size (the last cut on the host), so that one program is compiled. Draws depend on ``rng_key``,
+    batch number and chunk number. Without ``pilot_k`` pilot draws under another key are made first,
+    and decide (`judge`) which intervals are given.
     """
-    n = x.shape[0]
-    batch = min(batch_size, n)
-    chunk = int(min(max(rows // batch, 1), num_samples))
     parts = []
-    for number, start in enumerate(range(0, n, batch)):
-        index = np.minimum(np.arange(start, start + batch), n - 1)  # pad with the last datum
-        real = min(batch, n - start)
+    pilot = pilot_size(num_samples)
+    for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
+        pilot_key, main_key = jax.random.split(jax.random.fold_in(rng_key, number))
         xb = x[index]
-        batch_key = jax.random.fold_in(rng_key, number)
-        proposal = make_proposal(model, xb, jax.random.fold_in(batch_key, 0))
-        summary = WeightSummary(real, num_samples)
-        pending: list[Array] = []
-        done = 0
-        for step in range(-(-num_samples // chunk)):
-            pending.append(_log_weights(model, proposal, xb, jax.random.fold_in(batch_key, step + 1), chunk))
-            if len(pending) > 1:  # fold one chunk in while the next is computed
-                done += _fold(summary, pending.pop(0), real, num_samples - done)
-        for log_w in pending:
-            done += _fold(summary, log_w, real, num_samples - done)
-        parts.append(from_weights(summary, method, rounding=_rounding(summary)))
+        proposal = make_proposal(model, xb)
+        if pilot_k is None:
+            shape = _accumulate(model, proposal, xb, pilot_key, pilot, real).pareto_k()
+        else:
+            shape = pilot_k[index[:real]]
+        summary = _accumulate(model, proposal, xb, main_key, num_samples, real)
+        parts.append(
+            from_weights(summary, method, rounding=_rounding(summary), pilot_k=shape, pilot_samples=pilot)
+        )
     return concatenate(parts)
+
+
+def _accumulate(
+    model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Array, num_samples: int, real: int
+) -> WeightSummary:
+    """Summary of ``num_samples`` weights per datum, one chunk folded in while the next is computed."""
+    chunk = max(ROWS // x.shape[0], 1)
+    summary = WeightSummary(real, num_samples)
+    pending: list[Array] = []
+    done = 0
+    for step in range(-(-num_samples // chunk)):
+        pending.append(_log_weights(model, proposal, x, jax.random.fold_in(rng_key, step), chunk))
+        if len(pending) > 1:
+            done += _fold(summary, pending.pop(0), real, num_samples - done)
+    for log_w in pending:
+        done += _fold(summary, log_w, real, num_samples - done)
+    return summary
 
 
 def _fold(summary: WeightSummary, log_w: Array, real: int, left: int) -> int:

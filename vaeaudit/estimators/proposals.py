@@ -1,4 +1,4 @@
-"""Proposals for importance sampling: Gaussian, widened, and defensive mixtures, all with exact densities."""
+"""Proposals for importance sampling: mixtures of Gaussians around each datum's latents, densities exact."""
 
 from __future__ import annotations
 
@@ -10,104 +10,110 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vaeaudit.core.gaussian import LOG_2PI, log_standard_normal
+from vaeaudit.core.gaussian import LOG_2PI
 
 
-class Proposal(eqx.Module):
-    r"""A mixture of scaled copies of one Gaussian, with an optional share of N(0, I).
+class Component(eqx.Module):
+    """N(loc, factor² L Lᵀ) per datum.
 
-    r(z) = (1 − a) Σ_c s_c N(z; loc, f_c² L Lᵀ) + a N(z; 0, I)
-
-    ``scale`` (batch, latent) is the diagonal of L, or ``tril`` (batch, latent, latent) is L whole.
+    ``spread`` holds L: its diagonal (batch, latent), or a whole triangle (batch, latent, latent).
     """
 
     loc: Array
-    scale: Array | None
-    tril: Array | None
-    factors: tuple[float, ...] = eqx.field(static=True)
-    shares: tuple[float, ...] = eqx.field(static=True)
-    prior_share: float = eqx.field(static=True)
+    spread: Array
+    factor: float = eqx.field(static=True, default=1.0)
 
     @property
-    def _diagonal(self) -> Array:
-        assert self.scale is not None
-        return self.scale
+    def full(self) -> bool:
+        """Whether the covariance is a whole matrix."""
+        return self.spread.ndim == 3
 
-    def log_det(self) -> Array:
-        """Log |L|, (batch,)."""
-        diagonal = self._diagonal if self.tril is None else jnp.diagonal(self.tril, axis1=-2, axis2=-1)
-        return jnp.sum(jnp.log(diagonal), axis=-1)
+    def place(self, noise: Array) -> Array:
+        """Map standard-normal noise (sample, batch, latent) to draws."""
+        scaled = noise if self.factor == 1.0 else noise * self.factor
+        moved = jnp.einsum("bij,sbj->sbi", self.spread, scaled) if self.full else self.spread * scaled
+        return self.loc + moved
 
-    def whiten(self, z: Array) -> Array:
-        """L⁻¹(z − loc) for z (sample, batch, latent)."""
-        if self.tril is None:
-            return (z - self.loc) / self._diagonal
-        inverse = jax.scipy.linalg.solve_triangular(
-            self.tril, jnp.broadcast_to(jnp.eye(self.loc.shape[-1]), self.tril.shape), lower=True
-        )
-        return jnp.einsum("bij,sbj->sbi", inverse, z - self.loc)
+    def square(self, z: Array) -> Array:
+        """Squared length of L⁻¹(z − loc), (sample, batch)."""
+        if self.full:
+            eye = jnp.broadcast_to(jnp.eye(self.loc.shape[-1], dtype=z.dtype), self.spread.shape)
+            inverse = jax.scipy.linalg.solve_triangular(self.spread, eye, lower=True)
+            u = jnp.einsum("bij,sbj->sbi", inverse, z - self.loc)
+        else:
+            u = (z - self.loc) / self.spread
+        return jnp.sum(u * u, axis=-1)
+
+    def log_density(self, square: Array) -> Array:
+        """Log density in nats from `square`."""
+        diagonal = jnp.diagonal(self.spread, axis1=-2, axis2=-1) if self.full else self.spread
+        latent_dim = self.loc.shape[-1]
+        log_norm = jnp.sum(jnp.log(diagonal), axis=-1) + latent_dim * (0.5 * LOG_2PI + math.log(self.factor))
+        return -square * (0.5 / self.factor**2) - log_norm
+
+
+class Proposal(eqx.Module):
+    r"""r(z) = Σ_c s_c N(z; loc_c, f_c² L_c L_cᵀ), one mixture per datum."""
+
+    components: tuple[Component, ...]
+    shares: tuple[float, ...] = eqx.field(static=True)
 
     def draw(self, rng_key: Array, num_samples: int) -> tuple[Array, Array]:
         """Independent draws z (sample, batch, latent) and log r(z) (sample, batch)."""
-        shape = (num_samples, *self.loc.shape)
-        normal_key, factor_key, prior_key = jax.random.split(rng_key, 3)
-        noise = jax.random.normal(normal_key, shape, self.loc.dtype)
-        whitened = noise
-        if len(self.factors) > 1:
-            which = jax.random.choice(
-                factor_key, len(self.factors), shape[:2], p=jnp.asarray(self.shares, noise.dtype)
-            )
-            whitened = noise * jnp.asarray(self.factors, noise.dtype)[which][..., None]
-        elif self.factors[0] != 1.0:
-            whitened = noise * self.factors[0]
-        spread = (
-            whitened * self._diagonal
-            if self.tril is None
-            else jnp.einsum("bij,sbj->sbi", self.tril, whitened)
-        )
-        z = self.loc + spread
-        if self.prior_share > 0:
-            defend = jax.random.bernoulli(prior_key, self.prior_share, shape[:2])[..., None]
-            z = jnp.where(defend, noise, z)
-            whitened = jnp.where(defend, self.whiten(z), whitened)
-        return z, self._log_density(z, whitened)
+        shape = (num_samples, *self.components[0].loc.shape)
+        noise_key, choice_key = jax.random.split(rng_key)
+        noise = jax.random.normal(noise_key, shape, self.components[0].loc.dtype)
+        if len(self.components) == 1:  # the density from the noise: no cancellation at small scales
+            only = self.components[0]
+            return only.place(noise), only.log_density(jnp.sum(noise * noise, axis=-1) * only.factor**2)
+        u = jax.random.uniform(choice_key, shape[:2])
+        z = self.components[-1].place(noise)
+        ends = [sum(self.shares[: i + 1]) for i in range(len(self.shares) - 1)]
+        for end, component in reversed(list(zip(ends, self.components, strict=False))):
+            z = jnp.where((u < end)[..., None], component.place(noise), z)
+        return z, self.log_prob(z)
 
     def log_prob(self, z: Array) -> Array:
         """Log r(z) (sample, batch) for any z."""
-        return self._log_density(z, self.whiten(z))
-
-    def _log_density(self, z: Array, whitened: Array) -> Array:
-        latent_dim = self.loc.shape[-1]
-        square = jnp.sum(whitened * whitened, axis=-1)
         terms = [
-            math.log(share) - latent_dim * math.log(factor) - square * (0.5 / factor**2)
-            for share, factor in zip(self.shares, self.factors, strict=True)
+            component.log_density(component.square(z)) + math.log(share)
+            for component, share in zip(self.components, self.shares, strict=True)
         ]
-        log_r = terms[0] if len(terms) == 1 else jax.nn.logsumexp(jnp.stack(terms), axis=0)
-        log_r = log_r - (self.log_det() + 0.5 * latent_dim * LOG_2PI)
-        if self.prior_share > 0:
-            log_r = jnp.logaddexp(
-                log_r + math.log1p(-self.prior_share), log_standard_normal(z) + math.log(self.prior_share)
-            )
-        return log_r
+        top = terms[0]
+        for term in terms[1:]:
+            top = jnp.maximum(top, term)
+        return top + jnp.log(sum(jnp.exp(term - top) for term in terms))
 
 
 def gaussian(loc: Array, scale: Array, factor: float = 1.0) -> Proposal:
     """N(loc, (factor·scale)²): the encoder itself at factor 1, widened above."""
-    return Proposal(loc, scale, None, (float(factor),), (1.0,), 0.0)
+    return Proposal((Component(loc, scale, float(factor)),), (1.0,))
 
 
-def defensive(loc: Array, scale: Array, factors: Sequence[float] = (1.0, 1.5, 3.0)) -> Proposal:
-    """Encoder, two widened copies and a tenth of N(0, I): weights stay bounded wherever p(x|z) is.
+def scale_mixture(
+    loc: Array, spread: Array, factors: Sequence[float], shares: Sequence[float]
+) -> tuple[tuple[Component, ...], tuple[float, ...]]:
+    """Concentric copies of one Gaussian with the given factors and shares."""
+    return tuple(Component(loc, spread, float(f)) for f in factors), tuple(float(s) for s in shares)
+
+
+def prior_component(loc: Array) -> Component:
+    """N(0, I), the prior of a standard model and a wide guess for any other."""
+    return Component(jnp.zeros_like(loc), jnp.ones_like(loc))
+
+
+def defensive(loc: Array, scale: Array) -> Proposal:
+    """Encoder, three widened copies and a tenth of N(0, I): weights stay bounded wherever p(x|z) is.
 
     References
     ----------
     Hesterberg (1995), Weighted average importance sampling and defensive mixture distributions.
     """
-    shares = (0.5,) + (0.5 / (len(factors) - 1),) * (len(factors) - 1)
-    return Proposal(loc, scale, None, tuple(float(f) for f in factors), shares, 0.1)
+    components, shares = scale_mixture(loc, scale, (1.0, 1.2, 1.6, 3.0), (0.3, 0.3, 0.2, 0.1))
+    return Proposal((*components, prior_component(loc)), (*shares, 0.1))
 
 
-def full_rank(loc: Array, tril: Array, factors: Sequence[float], shares: Sequence[float]) -> Proposal:
-    """Scale mixture around loc with a full Cholesky factor, as the Laplace fit gives."""
-    return Proposal(loc, None, tril, tuple(float(f) for f in factors), tuple(shares), 0.0)
+def around_mode(mode: Array, tril: Array, loc: Array, scale: Array) -> Proposal:
+    """The adapted proposal: copies of a full-rank Gaussian at the mode, the widened encoder, N(0, I)."""
+    components, shares = scale_mixture(mode, tril, (1.0, 1.2, 1.6, 3.0), (0.4, 0.2, 0.1, 0.1))
+    return Proposal((*components, Component(loc, scale, 1.3), prior_component(loc)), (*shares, 0.1, 0.1))

@@ -78,6 +78,7 @@ def _zoom(box: Box, grid: np.ndarray, peak: np.ndarray) -> tuple[Box, np.ndarray
     top = np.maximum(peak, grid.reshape(batch, -1).max(axis=1))
     inside = grid > (top - DEPTH).reshape(batch, *[1] * latent_dim)
     lower, upper = box.lower.copy(), box.upper.copy()
+    touched = np.zeros(batch, dtype=bool)
     for axis in range(latent_dim):
         others = tuple(a + 1 for a in range(latent_dim) if a != axis)
         seen = inside.any(axis=others)  # (batch, nodes)
@@ -88,10 +89,12 @@ def _zoom(box: Box, grid: np.ndarray, peak: np.ndarray) -> tuple[Box, np.ndarray
         # the mode (u = 0) lies in the box even where no grid point comes near its height
         low = np.minimum(box.lower[:, axis] + (first - 1) * step, -step)
         high = np.maximum(box.lower[:, axis] + (last + 1) * step, step)
-        grow = 8 * step
+        grow = max(8, nodes // 4) * step
         lower[:, axis] = np.where(first == 0, box.lower[:, axis] - grow, low)
         upper[:, axis] = np.where(last == nodes - 1, box.upper[:, axis] + grow, high)
+        touched |= (first == 0) | (last == nodes - 1)
     change = np.abs((upper - lower) / (box.upper - box.lower) - 1.0).max(axis=1)
+    change = np.where(touched, np.inf, change)  # mass beyond a side: never settled
     return Box(box.centre, box.frame, lower, upper), change
 
 
@@ -254,6 +257,7 @@ def _one_batch(
         max_weight_share=blank,
         bias=np.zeros(batch),
         bias_bound=bound,
+        residual_bound=bound,
         reliable=ok,
         method=np.full(batch, "quadrature", dtype=object),
         num_samples=cost,
