@@ -174,3 +174,16 @@ def test_gaussian_scale_reaches_the_model():
     assert isinstance(model, NeuralVAE)
     assert float(model.likelihood.scale) == pytest.approx(0.2)
     assert model.likelihood.learned
+
+
+def test_the_same_networks_under_another_scale():
+    model = mlp_vae(0, event_shape=(4,), latent_dim=1, likelihood="gaussian", likelihood_scale=0.2)
+    other = model.with_likelihood_scale(0.7)
+    assert float(other.likelihood.scale) == pytest.approx(0.7)
+    assert float(model.likelihood.scale) == pytest.approx(0.2)
+    assert eqx.tree_equal(model.decoder, other.decoder)
+    assert jax.tree.structure(model) == jax.tree.structure(other)
+    with pytest.raises(ArgumentError, match="positive"):
+        model.with_likelihood_scale(0.0)
+    with pytest.raises(ArgumentError, match="has no scale to replace"):
+        mlp_vae(0, event_shape=(4,), latent_dim=1).with_likelihood_scale(1.0)

@@ -108,15 +108,22 @@ class NeuralVAE(AbstractVAE):
 
     def log_likelihood(self, x: Data, z: Latents) -> PerSample:
         out = self.decode(z)
-        if out.shape[z.ndim - 1 :] != x.shape[1:]:  # would broadcast
+        event = out.shape[z.ndim - 1 :]
+        if event != x.shape[1:]:  # would broadcast
             raise ShapeError(
-                f"`x` must be (batch, {', '.join(map(str, out.shape[z.ndim - 1 :]))}) as the decoder's output "
-                f"is; got {x.shape}. Reshape the data, or build the model with their event shape."
+                f"`x` must be (batch, {', '.join(map(str, event))}) as the decoder's output is; got "
+                f"{x.shape}. Reshape the data, or build the model with their event shape."
             )
         return self.likelihood.log_prob(x, out)
 
     def with_likelihood_scale(self, scale: float) -> NeuralVAE:
-        """Read the same networks under another scale of the Gaussian or Laplace likelihood."""
+        """Read the same networks under another scale of the Gaussian or Laplace likelihood.
+
+        Raises
+        ------
+        ArgumentError
+            If the likelihood has no scale, or ``scale`` is not positive.
+        """
         if not hasattr(self.likelihood, "log_scale"):
             raise ArgumentError(f"likelihood {self.likelihood.name!r} has no scale to replace.")
         if not scale > 0:
