@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -15,7 +15,14 @@ from vaeaudit.core.gaussian import LOG_2PI
 from vaeaudit.core.records import Bracket, Estimate
 from vaeaudit.estimators.aggregate_result import AggregatePosterior, Side, Target, at_least, at_most, choose
 from vaeaudit.estimators.control_variates import noise_regressors, reduce_variance
-from vaeaudit.estimators.density_fits import defend, folds_of, held_out_gaussian
+from vaeaudit.estimators.density_fits import (
+    defend,
+    folds_of,
+    held_out_gaussian,
+    held_out_mixtures,
+    stack,
+    widened_mixture,
+)
 from vaeaudit.estimators.encoding import check_model, encode_all
 from vaeaudit.estimators.mixture_density import Method, MixtureDensity, log_mixture_density
 from vaeaudit.estimators.rate_distortion import average, check_target
@@ -24,6 +31,8 @@ from vaeaudit.models.vae import AbstractVAE
 SHARE_LIMIT = math.exp(-1.0)  # own share of q_N(z) above which log N is taken to bind
 DRAWS = 20_000  # default number of draws in all
 FOLDS = 10
+LOO, STACK = "leave-one-out mixture", "stacked held-out density"
+Fits = Literal["all", "moments"]
 
 
 def aggregate_posterior(
@@ -33,6 +42,7 @@ def aggregate_posterior(
     *,
     num_samples: int | None = None,
     target: Target = "population",
+    fits: Fits = "all",
     method: Method = "auto",
 ) -> AggregatePosterior:
     r"""Rate, mutual information, marginal KL, total correlation and dimension-wise KL of q(z).
@@ -42,8 +52,8 @@ def aggregate_posterior(
     Parameters
     ----------
     model
-        A VAE of this package with ``x``, or the pair ``(loc, scale)`` of encoder outputs (batch, latent) alone,
-        for a standard normal prior.
+        A VAE of this package with ``x``, or the pair ``(loc, scale)`` of encoder outputs (batch, latent)
+        alone, for a standard normal prior.
     x
         Data (batch, *event).
     rng_key
@@ -51,8 +61,12 @@ def aggregate_posterior(
     num_samples
         Draws of z per datum; enough for 20,000 in all when omitted, at most 8.
     target
-        ``"population"``: q(z) averages over the distribution that the data came from; every quantity but the
-        rate is a bracket. ``"data"``: q(z) is the finite mixture q_N of these data, known up to the draws of z.
+        ``"population"``: q(z) averages over the distribution that the data came from; every quantity but
+        the rate is a bracket. ``"data"``: q(z) is the finite mixture q_N of these data, known up to the
+        draws of z.
+    fits
+        Densities that tighten the lower bounds: ``"moments"``: Gaussian and product of marginals;
+        ``"all"``: also Gaussian mixtures fitted by EM and a widened mixture (seconds more).
     method
         Of the mixture kernel, see `log_mixture_density`.
 
@@ -67,12 +81,15 @@ def aggregate_posterior(
 
     Notes
     -----
-    With q(z|x) known, E log q_N(z) with the own component included is an upper bound on E log q(z) and without
-    it a lower bound, in expectation over the data; so I_q lies in [I_incl, I_loo] and marginal_kl in
-    [rate − I_loo, rate − I_incl]. I_incl cannot pass log N. Lower bounds on marginal_kl are tightened by
-    densities fitted to other data, which have no such ceiling. The leave-one-out mixture carries a share
-    1/√N of a Gaussian against its thin tails. Intervals are over the draw of the data (first-order terms:
-    the mixture itself enters at second order, since E_q[q(z|xₙ)/q(z)] = 1 for every n).
+    With q(z|x) known, E log q_N(z) with the own component included is an upper bound on E log q(z) and
+    without it a lower bound, in expectation over the data; so I_q lies in [I_incl, I_loo] and marginal_kl in
+    [rate − I_loo, rate − I_incl]. I_incl cannot pass log N, and no lower bound on I_q that holds whatever
+    the population is can pass it by much: N data do not tell a continuum from a set of N² values. The other
+    end has no such ceiling: for any normalised r fitted to other data, E_q[log r − log p] ≤ marginal_kl.
+    Here r stacks the leave-one-out mixture, a Gaussian, the product of marginals, Gaussian mixtures and a
+    widened mixture, with weights fitted on other folds; `bounds` lists each alone. Intervals are over the
+    draw of the data, first-order terms: the mixture itself enters at second order, since
+    E_q[q(z|xₙ)/q(z)] = 1 for every n.
     Cost: one encoder pass and M · N · J operations for M draws.
 
     References
@@ -90,6 +107,8 @@ def aggregate_posterior(
     """
     rng_key = as_key(rng_key)
     check_target(target)
+    if fits not in ("all", "moments"):
+        raise ArgumentError(f"`fits` must be 'all' or 'moments'; got {fits!r}.")
     loc, scale, prior_of = _encoder_output(model, x)
     num_data = loc.shape[0]
     if num_data < 2:
@@ -107,7 +126,7 @@ def aggregate_posterior(
     draws = _Draws(loc.astype(np.float64), scale.astype(np.float64), noise, z, owner, samples, prior_of)
     if target == "data":
         return _of_finite_mixture(draws, density)
-    return _of_population(draws, density)
+    return _of_population(draws, density, fits, method)
 
 
 def _encoder_output(model: Any, x: Any) -> tuple[Any, Any, Any]:
@@ -246,7 +265,7 @@ def _of_finite_mixture(draws: _Draws, density: MixtureDensity) -> AggregatePoste
     )
 
 
-def _of_population(draws: _Draws, density: MixtureDensity) -> AggregatePosterior:
+def _of_population(draws: _Draws, density: MixtureDensity, fits: Fits, method: Method) -> AggregatePosterior:
     """Brackets for the population's q(z)."""
     n, j = draws.num_data, draws.latent
     assert density.log_q_others is not None
@@ -254,50 +273,47 @@ def _of_population(draws: _Draws, density: MixtureDensity) -> AggregatePosterior
     assert density.log_marginals_others is not None
     folds = folds_of(n, min(FOLDS, n), seed=0)
     gauss, gauss_single = held_out_gaussian(draws.z, draws.owner, draws.loc, draws.scale, folds)
-    share_wide = 1.0 / math.sqrt(n)
-    loo = defend(density.log_q_others, gauss, share_wide)
-    loo_single = defend(density.log_marginals_others, gauss_single, share_wide)
+    loo_single = defend(density.log_marginals_others, gauss_single, 1.0 / math.sqrt(n))
     incl, incl_single = density.log_q, density.log_marginals
+    others = density.log_q_others
+    fitted = {
+        LOO: np.maximum(others, gauss - 1e4),  # finite where no other component is in reach
+        "held-out Gaussian": gauss,
+        "leave-one-out marginals": loo_single.sum(1),
+    }
+    if fits == "all":
+        halves = folds % 2
+        fitted |= held_out_mixtures(draws.z, draws.owner, halves)
+        fitted["widened leave-one-out mixture"] = widened_mixture(
+            draws.z, draws.owner, draws.loc, draws.scale, method
+        )
+    stacked, weights = stack(fitted, draws.owner, folds)
     rate_values, _ = draws.rate_per_datum()
 
     upper_by_latent = incl_single - draws.prior_by_latent
     lower_by_latent = loo_single - draws.prior_by_latent
+    low = {STACK: stacked, **fitted}  # lower bounds on E log q(z)
     columns = {
         "information incl": draws.own - incl,
-        "information loo": draws.own - loo,
-        "information gaussian": draws.own - gauss,
         "correlation upper": incl - loo_single.sum(1),
-        "correlation loo": loo - incl_single.sum(1),
-        "correlation gaussian": gauss - incl_single.sum(1),
         "dimwise lower": lower_by_latent.sum(1),
         "dimwise upper": upper_by_latent.sum(1),
+        **{f"information {name}": draws.own - values for name, values in low.items()},
+        **{f"correlation {name}": values - incl_single.sum(1) for name, values in low.items()},
     }
     by_datum = draws.by_datum(np.column_stack([*columns.values(), lower_by_latent, upper_by_latent]))
     value = dict(zip(columns, by_datum.T, strict=False))
     latent_lower, latent_upper = by_datum[:, len(columns) : len(columns) + j], by_datum[:, len(columns) + j :]
 
-    loo_name, gauss_name = "leave-one-out mixture", "held-out Gaussian"
-    info_lower = [Side("self-inclusive mixture", value["information incl"])]
-    info_upper = [
-        Side(loo_name, value["information loo"]),
-        Side(gauss_name, value["information gaussian"]),
-        Side("rate", rate_values),
-    ]
-    kl_lower = [Side(s.name, rate_values - s.values) for s in info_upper[:2]]
-    kl_upper = [
-        Side("self-inclusive mixture", rate_values - value["information incl"]),
-        Side("rate", rate_values),
-    ]
+    incl_name = "self-inclusive mixture"
+    by_rate = Side("rate", rate_values)
     sides = {
-        ("mutual_information", "lower"): info_lower,
-        ("mutual_information", "upper"): info_upper,
-        ("marginal_kl", "lower"): kl_lower,
-        ("marginal_kl", "upper"): kl_upper,
-        ("total_correlation", "lower"): [
-            Side(loo_name, value["correlation loo"]),
-            Side(gauss_name, value["correlation gaussian"]),
-        ],
-        ("total_correlation", "upper"): [Side("self-inclusive mixture", value["correlation upper"])],
+        ("mutual_information", "lower"): [Side(incl_name, value["information incl"])],
+        ("mutual_information", "upper"): [Side(STACK, value[f"information {STACK}"]), by_rate],
+        ("marginal_kl", "lower"): [Side(STACK, rate_values - value[f"information {STACK}"])],
+        ("marginal_kl", "upper"): [Side(incl_name, rate_values - value["information incl"]), by_rate],
+        ("total_correlation", "lower"): [Side(STACK, value[f"correlation {STACK}"])],
+        ("total_correlation", "upper"): [Side(incl_name, value["correlation upper"])],
         ("dimwise_kl", "lower"): [Side("leave-one-out marginals", value["dimwise lower"])],
         ("dimwise_kl", "upper"): [Side("self-inclusive marginals", value["dimwise upper"])],
     }
@@ -311,6 +327,25 @@ def _of_population(draws: _Draws, density: MixtureDensity) -> AggregatePosterior
     }
     if not draws.standard_prior:
         brackets["dimwise_kl"] = _undefined(NOT_FACTORISED)
+    rows = [(quantity, side, s, True) for (quantity, side), group in sides.items() for s in group]
+    for name in fitted:
+        rows.append(("mutual_information", "upper", Side(name, value[f"information {name}"]), False))
+        rows.append(("marginal_kl", "lower", Side(name, rate_values - value[f"information {name}"]), False))
+        rows.append(("total_correlation", "lower", Side(name, value[f"correlation {name}"]), False))
+    bounds = pd.DataFrame(
+        [
+            {
+                "quantity": quantity,
+                "side": side,
+                "name": s.name,
+                "value": s.mean,
+                "se": s.se,
+                "in_bracket": used,
+                "stack_weight": weights.get(s.name, math.nan),
+            }
+            for quantity, side, s, used in rows
+        ]
+    )
     share = _own_share(draws, density)
     saturated = share > SHARE_LIMIT
     half = 1.96 / math.sqrt(n)
@@ -321,13 +356,6 @@ def _of_population(draws: _Draws, density: MixtureDensity) -> AggregatePosterior
             "kl_lower": np.maximum(latent_lower.mean(0) - half * latent_lower.std(0, ddof=1), 0.0),
             "kl_upper": np.maximum(latent_upper.mean(0) + half * latent_upper.std(0, ddof=1), 0.0),
         }
-    )
-    bounds = pd.DataFrame(
-        [
-            {"quantity": quantity, "side": side, "name": s.name, "value": s.mean, "se": s.se}
-            for (quantity, side), group in sides.items()
-            for s in group
-        ]
     )
     return AggregatePosterior(
         rate=average(rate_values, np.zeros(n), "population", None, "interval over the draw of the data"),

@@ -38,7 +38,7 @@ class AggregatePosterior:
     by_latent
         One row per latent: rate, kl_lower, kl_upper with interval ends.
     bounds
-        Every bound that was computed, used or not: quantity, side, name, value, se.
+        Every bound that was computed: quantity, side, name, value, se, in_bracket, stack_weight.
     terms
         Averages before any clipping, for the identities.
     target
@@ -128,6 +128,10 @@ def choose(sides: list[Side], side: Literal["lower", "upper"], **fields: Any) ->
     )
 
 
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
+
+
 def at_least(estimate: Estimate, floor: float, why: str) -> Estimate:
     """Clip a bound from below at a value that the quantity cannot pass."""
     if not estimate.has_interval or estimate.lower >= floor:
@@ -139,7 +143,7 @@ def at_least(estimate: Estimate, floor: float, why: str) -> Estimate:
         value=floor,
         lower=floor,
         upper=max(estimate.upper, floor),
-        note=f"{estimate.note + '; ' if estimate.note else ''}{estimate.value:.4g} raised to {floor:.4g}: {why}",
+        note=_joined(estimate.note, f"{estimate.value:.4g} raised to {floor:.4g}: {why}"),
     )
 
 
@@ -154,5 +158,5 @@ def at_most(estimate: Estimate, ceiling: float, why: str) -> Estimate:
         value=ceiling,
         upper=ceiling,
         lower=min(estimate.lower, ceiling),
-        note=f"{estimate.note + '; ' if estimate.note else ''}{estimate.value:.4g} cut to {ceiling:.4g}: {why}",
+        note=_joined(estimate.note, f"{estimate.value:.4g} cut to {ceiling:.4g}: {why}"),
     )
