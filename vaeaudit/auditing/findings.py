@@ -39,7 +39,7 @@ def judge(
         *_evidence(quantities["log_evidence"], evidence),
         *_gap(quantities["inference_gap"]),
         *_collapse(quantities["rate"], units, loc, scale),
-        *_aggregate(aggregate),
+        *aggregate_findings(aggregate),
         *_units(units),
     ]
 
@@ -126,7 +126,8 @@ def _collapse(
     return findings
 
 
-def _aggregate(aggregate: AggregatePosterior) -> list[Finding]:
+def aggregate_findings(aggregate: AggregatePosterior) -> list[Finding]:
+    """What the aggregate posterior says: whether data suffice, and how far it is from the prior."""
     findings = []
     if aggregate.saturated:
         findings.append(

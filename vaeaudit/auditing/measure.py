@@ -131,7 +131,8 @@ def audit(
     table = tables.tidy(quantities)
     if is_discrete(np.asarray(x)):
         nats = table[table["quantity"].isin(["elbo", "log_evidence"])]
-        table = pd.concat([table, tables.bits_per_dim(nats, math.prod(x.shape[1:]))], ignore_index=True)
+        bits = tables.bits_per_dim(nats, math.prod(x.shape[1:])).assign(note="the same in other units")
+        table = pd.concat([table, bits], ignore_index=True)
     own = evidence.per_datum.rename(
         columns={"se": "log_evidence_se", "lower": "log_evidence_lower", "upper": "log_evidence_upper"}
     )
