@@ -41,6 +41,8 @@ _PUBLIC = {
     "audit": "vaeaudit.auditing",
     "check_derivations": "vaeaudit.derivations.register",
     "linear_gaussian_optima": "vaeaudit.derivations.linear_theory",
+    "linear_gaussian_path": "vaeaudit.derivations.linear_paths",
+    "verify_linear_gaussian_optima": "vaeaudit.derivations.linear_paths",
     "Study": "vaeaudit.study.study",
     "Cell": "vaeaudit.study.study",
     "CellResult": "vaeaudit.study.study",

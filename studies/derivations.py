@@ -1,0 +1,124 @@
+"""What is claimed about VAE objectives, claim by claim, and the linear-Gaussian theory of each objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _derivations_page import page
+
+import vaeaudit as va
+from vaeaudit import Cell, CellResult
+
+SPECTRA = {
+    "steep": [4.0, 2.0, 0.9, 0.3, 0.2],
+    "close": [1.6, 1.3, 0.8, 0.5, 0.4],
+    "flat tail": [3.0, 0.6, 0.6, 0.6, 0.6],
+}
+SMOOTH = (
+    "elbo",
+    "beta(0.1)",
+    "beta(0.5)",
+    "beta(2)",
+    "elbo + head_l2(0.1)",
+    "regularized_autoencoder(0.01, 1)",
+    "total_correlation(4)",
+)
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "quick": {"spectra": ["steep"], "grid": 21, "seeds": [0]},
+    "standard": {"spectra": list(SPECTRA), "grid": 61, "seeds": [0, 1, 2]},
+    "full": {"spectra": list(SPECTRA), "grid": 121, "seeds": list(range(10))},
+}
+LATENT_DIM, NOISE = 3, 0.7  # s of the tables at fixed noise
+WEIGHTS = {"β · KL": "beta({})", "λ · (μ² + (σ − 1)²)": "wasserstein_penalty({})",
+           "λ · (½μ² + (σ − 1)²)": "half_quadratic({})"}  # fmt: skip
+OVER_NOISE = ("elbo", "beta(0.1)", "beta(4)", "elbo + head_l2(0.1)", "free_bits(0.5)")
+
+
+def plan(settings: Mapping[str, Any]) -> Sequence[Cell]:
+    """One cell for the register, one per spectrum for the tables, one for the paths."""
+    cells = [Cell("claims", {})]
+    for name in settings["spectra"]:
+        config = {"spectrum": SPECTRA[name], "name": name, "seeds": list(settings["seeds"])}
+        cells += [Cell(f"optima-{name.replace(' ', '-')}", config)]
+        cells += [Cell(f"verified-{name.replace(' ', '-')}", config)]
+    return [*cells, Cell("paths", {"spectrum": SPECTRA["steep"], "grid": settings["grid"]})]
+
+
+def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
+    """Judge the claims, tabulate the optima, follow them over β, λ and s²."""
+    kind = cell.key.split("-")[0]
+    if kind == "claims":
+        return CellResult({"claims": va.check_derivations()})
+    if kind == "optima":
+        tables = [
+            va.linear_gaussian_optima(cell.config["spectrum"], LATENT_DIM, noise_scale=noise).assign(
+                spectrum=cell.config["name"], noise="learned" if noise is None else "fixed"
+            )
+            for noise in (NOISE, None)
+        ]
+        return CellResult({"optima": pd.concat(tables, ignore_index=True)})
+    if kind == "verified":
+        tables = [
+            va.verify_linear_gaussian_optima(
+                cell.config["spectrum"], LATENT_DIM, SMOOTH, noise, seeds=cell.config["seeds"]
+            ).assign(spectrum=cell.config["name"])
+            for noise in (NOISE, None)
+        ]
+        return CellResult({"verified": pd.concat(tables, ignore_index=True)})
+    return CellResult(_paths(np.array(cell.config["spectrum"]), int(cell.config["grid"])))
+
+
+def _paths(spectrum: np.ndarray, grid: int) -> dict[str, pd.DataFrame]:
+    weights = np.geomspace(0.02, 20.0, grid)
+    by_weight = pd.concat(
+        va.linear_gaussian_optima(
+            spectrum, LATENT_DIM, [pattern.format(f"{k:.6g}") for k in weights], noise_scale=NOISE
+        ).assign(regulariser=label, setting=np.repeat(weights, LATENT_DIM))
+        for label, pattern in WEIGHTS.items()
+    )
+    variances = np.geomspace(0.05, 5.0, grid)
+    by_noise = pd.concat(
+        va.linear_gaussian_optima(spectrum, LATENT_DIM, OVER_NOISE, noise_scale=float(v**0.5)).assign(
+            variance=v
+        )
+        for v in variances
+    )
+    growth = np.geomspace(0.05, 1e4, max(grid, 41))
+    ridge = pd.concat(
+        va.linear_gaussian_path(name, float(spectrum[0]), growth, NOISE)
+        for name in ("elbo", "wasserstein_penalty(1)", "half_quadratic(1)", "moment_penalty(1)")
+    )
+    return {name: frame.reset_index(drop=True) for name, frame in
+            {"by_weight": by_weight, "by_noise": by_noise, "ridge": ridge}.items()}  # fmt: skip
+
+
+def summary(settings: Mapping[str, Any], results: Mapping[str, CellResult]) -> pd.DataFrame:
+    """How many claims end in which verdict, and how many as registered."""
+    claims = results["claims"].frames["claims"]
+    kinds = claims["verdict"].str.replace(r" by .*", "", regex=True)
+    return (
+        claims.assign(verdict=kinds)
+        .groupby("verdict", sort=False)
+        .agg(claims=("id", "size"), as_registered=("agrees", "sum"))
+        .reset_index()
+    )
+
+
+study = va.Study(
+    name="derivations",
+    title="What is claimed about VAE objectives, and what holds",
+    question="Which of the formulas and claims about VAE objectives hold, which fail, and what does each "
+    "objective's "
+    "optimum look like where it can be derived?",
+    presets=PRESETS,
+    plan=plan,
+    compute=compute,
+    page=page,
+    summary=summary,
+)
+
+if __name__ == "__main__":
+    study.main()
