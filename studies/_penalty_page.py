@@ -1,0 +1,496 @@
+# ruff: noqa: E501
+"""The page of the study on penalties in the KL's place: every sentence is computed from the tables."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import vaeaudit as va
+from vaeaudit.estimators.alignment_path import stops_climbing
+from vaeaudit.estimators.bound_region import loc_range_below_kl
+from vaeaudit.figures.style import COLOURS, FULL, SOFT, looks, new_figure, style
+from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
+
+PENALTY = "wasserstein_penalty(1)"
+PICTURES = 10
+
+
+def gather(results: Mapping[str, va.CellResult]) -> dict[str, pd.DataFrame]:
+    """Stack each kind of frame over all cells."""
+    frames: dict[str, list[pd.DataFrame]] = {}
+    for result in results.values():
+        for name, frame in result.frames.items():
+            frames.setdefault(name, []).append(frame)
+    return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
+
+
+# ------------------------------------------------------------------------------ tables of the tables
+
+
+def losses(per_datum: pd.DataFrame) -> pd.DataFrame:
+    """Log p(x) under the ELBO's model less that under another objective's, per datum and seed."""
+    base = per_datum[per_datum["objective"] == "elbo"][["group", "seed", "datum", "log_evidence"]]
+    other = per_datum[per_datum["objective"] != "elbo"]
+    both = other.merge(base, on=["group", "seed", "datum"], suffixes=("", "_elbo"))
+    both["loss"] = both["log_evidence_elbo"] - both["log_evidence"]
+    both["gap"] = both["log_evidence"] - both["elbo"]
+    return both
+
+
+def mean_losses(per_datum: pd.DataFrame) -> pd.DataFrame:
+    """Mean loss against the ELBO's model of the same seed, with a t interval over seeds."""
+    by_seed = losses(per_datum).groupby(["group", "objective", "seed"], sort=False, as_index=False)
+    return va.tables.over_seeds(by_seed["loss"].mean(), by=["group", "objective"], values=["loss"])
+
+
+def repeatability(per_datum: pd.DataFrame, *, draws: int = 400) -> pd.DataFrame:
+    """Mean rank correlation between seeds of the per-datum losses, bootstrapped over data.
+
+    Independent trainings agree on which data lose only if the loss belongs to regions of data space.
+    """
+    rows = []
+    for (group, objective), part in losses(per_datum).groupby(["group", "objective"], sort=False):
+        wide = part.pivot_table(index="datum", columns="seed", values="loss").dropna()
+        if wide.shape[1] < 2 or len(wide) < 10:
+            continue
+        values, rng = wide.to_numpy(), np.random.default_rng(0)
+
+        def mean_correlation(v: np.ndarray) -> float:
+            ranks = np.argsort(np.argsort(v, axis=0), axis=0)
+            corr = np.corrcoef(ranks.T)
+            return float(np.mean([corr[i, j] for i, j in itertools.combinations(range(len(corr)), 2)]))
+
+        sample = [mean_correlation(values[rng.integers(len(values), size=len(values))]) for _ in range(draws)]
+        mean = values.mean(axis=1)
+        low, high = np.quantile(sample, [0.025, 0.975])
+        decile = max(1, len(mean) // 10)
+        ordered = np.sort(mean)
+        rows.append(
+            {
+                "group": group,
+                "objective": objective,
+                "rank_correlation": mean_correlation(values),
+                "lower": low,
+                "upper": high,
+                "num_data": len(values),
+                "num_seeds": values.shape[1],
+                "loss_lowest_tenth": ordered[:decile].mean(),
+                "loss_median": np.median(mean),
+                "loss_highest_tenth": ordered[-decile:].mean(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def by_region(per_datum: pd.DataFrame) -> pd.DataFrame:
+    """Mean loss and gap by class where there are classes, else by fifths of the distance from the mean."""
+    table = losses(per_datum)
+    parts = []
+    for group, part in table.groupby("group", sort=False):
+        if (part["label"] >= 0).all():
+            region = "class " + part["label"].astype(int).astype(str)
+        else:
+            region = "distance " + pd.qcut(
+                part["distance"], 5, labels=["lowest", "low", "middle", "high", "highest"]
+            ).astype(str)
+        mean = part.assign(region=region, group=group).groupby(
+            ["group", "objective", "region", "seed"], sort=False, as_index=False
+        )
+        parts.append(mean[["loss", "gap"]].mean())
+    return va.tables.over_seeds(
+        pd.concat(parts, ignore_index=True), by=["group", "objective", "region"], values=["loss", "gap"]
+    )
+
+
+def bound_table(bounds: pd.DataFrame) -> pd.DataFrame:
+    """Data certified above log p(x), seeds together."""
+    pooled = bounds.groupby(["group", "objective", "claims_bound"], sort=False, as_index=False).agg(
+        num_data=("num_data", "sum"),
+        num_exceeding=("num_exceeding", "sum"),
+        num_undecided=("num_undecided", "sum"),
+        mean_excess=("mean_excess", "mean"),
+        largest_excess=("largest_excess", "max"),
+    )
+    pooled.insert(5, "share_exceeding", pooled["num_exceeding"] / pooled["num_data"])
+    return pooled
+
+
+def omitted(posterior: pd.DataFrame) -> pd.DataFrame:
+    """How often and by how much the stand-in is below the KL at the trained (μ, σ)."""
+    rows = []
+    for (group, objective), part in posterior.groupby(["group", "objective"], sort=False):
+        total = part.groupby("datum")["kl_excess"].sum()
+        rows.append(
+            {
+                "group": group,
+                "objective": objective,
+                "share_of_latents_below_kl": float((part["kl_excess"] > 1e-6).mean()),
+                "mean_kl_excess": float(total.mean()),
+                "median_scale": float(part["scale"].median()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def final_cosines(path: pd.DataFrame) -> pd.DataFrame:
+    """The last snapshot's rows."""
+    last = path[path["epoch"] == path.groupby("group")["epoch"].transform("max")]
+    columns = [
+        "group",
+        "objective",
+        "target",
+        "parameters",
+        "cosine",
+        "lower",
+        "upper",
+        "climb",
+        "verdict",
+        "note",
+    ]
+    return last[columns]
+
+
+# ------------------------------------------------------------------------------------- figures
+
+
+def region_figure(posterior: pd.DataFrame, group: str) -> Any:
+    """Trained (|μ|, σ) of each objective over the region where the penalty is below the KL."""
+    part = posterior[posterior["group"] == group]
+    scale = np.geomspace(max(1e-3, part["scale"].min() * 0.7), 3.0, 400)
+    limit = loc_range_below_kl("wasserstein", scale).upper
+    with style():
+        figure = new_figure(FULL, 3.6)
+        axes = figure.subplots()
+        axes.fill_between(scale, 0, np.nan_to_num(limit), color=COLOURS[4], alpha=0.25, linewidth=0)
+        handles = {}
+        for name, look in looks(part["objective"].unique()).items():
+            rows = part[part["objective"] == name]
+            handles[name] = axes.scatter(
+                rows["scale"], rows["loc"].abs(), s=7, c=look.colour, marker=look.marker, alpha=0.5,
+                linewidths=0, rasterized=True,
+            )  # fmt: skip
+        axes.axvline(1.0, color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)))
+        axes.set(xscale="log", xlabel="σ", ylabel="|μ|")
+        axes.set_ylim(0, float(part["loc"].abs().quantile(0.995)) * 1.05)
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
+    return figure
+
+
+def alignment_figure(path: pd.DataFrame, group: str, target: str, parameters: str, y: str) -> Any:
+    """One quantity of the alignment over epochs, one line per objective."""
+    part = path[(path["group"] == group) & (path["target"] == target) & (path["parameters"] == parameters)]
+    lower, upper = ("lower", "upper") if y == "cosine" else (f"{y}_lower", f"{y}_upper")
+    label = "cosine" if y == "cosine" else "nats per unit step"
+    return va.figures.curves(
+        part.dropna(subset=[y]), x="epoch", y=y, hue="objective", lower=lower, upper=upper,
+        log_x=True, reference=0.0, y_label=label,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------- findings
+
+
+def _signed(row: Any) -> str:
+    return f"{row.value:+.2f} [{row.lower:+.2f}, {row.upper:+.2f}]"
+
+
+def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Finding]:
+    """What the tables say, in plain words."""
+    found: list[Finding] = []
+    if "bounds" in frames:
+        for row in bound_table(frames["bounds"]).itertuples():
+            if row.num_exceeding and row.claims_bound:
+                found.append(
+                    Finding("unreliable", f"`{row.objective}` claims a bound and was seen above log p(x).")
+                )
+            elif row.num_exceeding:
+                found.append(
+                    Finding(
+                        "warn",
+                        f"`{row.objective}` exceeds log p(x) on {row.share_exceeding:.0%} of held-out data in "
+                        f"`{row.group}`, by {row.mean_excess:.2f} nats on average.",
+                        "Certified per datum at a family-wise error of 5 % per model; seeds pooled.",
+                        "Do not read its value as a bound.",
+                    )
+                )
+            elif row.claims_bound:
+                found.append(
+                    Finding("pass", f"`{row.objective}` was never seen above log p(x) in `{row.group}`.")
+                )
+    if "per_datum" in frames:
+        for row in mean_losses(frames["per_datum"]).itertuples():
+            if np.isfinite(row.lower):
+                clear = row.lower > 0 or row.upper < 0
+                found.append(
+                    Finding(
+                        "warn" if row.lower > 0 else "info",
+                        f"Training with `{row.objective}` instead of the ELBO loses {_signed(row)} nats of held-out "
+                        f"log p(x) per datum in `{row.group}`"
+                        + ("." if clear else ": not told apart from 0."),
+                        f"Same seeds, {row.num_seeds} of them, t interval.",
+                    )
+                )
+        for row in repeatability(frames["per_datum"]).itertuples():
+            if row.objective == PENALTY:
+                found.append(
+                    Finding(
+                        "warn" if row.lower > 0 else "info",
+                        f"In `{row.group}` the penalty's loss "
+                        + (
+                            "belongs to regions of data space"
+                            if row.lower > 0
+                            else "shows no repeatable regions"
+                        )
+                        + f": rank correlation between trainings {row.rank_correlation:.2f} "
+                        f"[{row.lower:.2f}, {row.upper:.2f}]; the worst tenth of the data lose "
+                        f"{row.loss_highest_tenth:.2f} nats, the best tenth {row.loss_lowest_tenth:.2f}.",
+                        "Independent trainings agree on who loses only if the loss belongs to the data.",
+                    )
+                )
+    if "path" in frames:
+        found += _gradient_findings(frames["path"])
+    found += [Finding("info", f"Left out: {note}", "Its data are not on this machine.") for note in missing]
+    return found
+
+
+def _gradient_findings(path: pd.DataFrame) -> list[Finding]:
+    found = []
+    last = final_cosines(path)
+    for group, part in last[last["objective"] == PENALTY].groupby("group", sort=False):
+        cosine = part.set_index(["target", "parameters"])
+        phi, theta = cosine.loc[("posterior_kl", "phi")], cosine.loc[("log_evidence", "theta")]
+        if phi["verdict"] == "ok":
+            found.append(
+                Finding(
+                    "warn" if phi["upper"] < 0.9 else "info",
+                    f"At the end of training in `{group}` the penalty pushes the encoder at a cosine of "
+                    f"{phi['cosine']:.2f} [{phi['lower']:.2f}, {phi['upper']:.2f}] to the direction that closes the "
+                    "gap to the posterior; the ELBO's cosine is 1 by identity.",
+                )
+            )
+        if theta["verdict"] == "ok":
+            found.append(
+                Finding(
+                    "info",
+                    f"In `{group}` its decoder gradient has a cosine of {theta['cosine']:.3f} "
+                    f"[{theta['lower']:.3f}, {theta['upper']:.3f}] with that of log p(x) at its own parameters.",
+                    "In θ every stand-in for the KL pushes exactly as the ELBO does; the encoder makes the difference.",
+                )
+            )
+    return found
+
+
+def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
+    """One row per group and objective."""
+    frames = gather(results)
+    loss = mean_losses(frames["per_datum"])[["group", "objective", "value", "lower", "upper"]]
+    table = loss.rename(columns={"value": "loss", "lower": "loss_lower", "upper": "loss_upper"})
+    if "bounds" in frames:
+        shares = bound_table(frames["bounds"])[["group", "objective", "share_exceeding", "mean_excess"]]
+        table = shares.merge(table, on=["group", "objective"], how="outer", sort=False)
+    return table
+
+
+# -------------------------------------------------------------------------------------------- page
+
+
+def page(
+    settings: Mapping[str, Any], results: Mapping[str, va.CellResult], *, groups: Mapping[str, Any]
+) -> Page:
+    """The report."""
+    frames = gather(results)
+    missing = [
+        f"{groups[key.removeprefix('train ')]['title']} ({r.record['missing']})"
+        for key, r in results.items()
+        if key.startswith("train ") and "missing" in r.record
+    ]
+    found = findings(frames, missing)
+    shown = [g for g in settings["groups"] if g in set(frames["per_datum"]["group"])]
+    broken = bound_table(frames["bounds"]) if "bounds" in frames else pd.DataFrame()
+    rows = broken[broken["objective"] == PENALTY] if len(broken) else broken
+    loss = mean_losses(frames["per_datum"])
+    lost = loss[(loss["objective"] == PENALTY) & (loss["lower"] > 0)]
+    verdict = (
+        f"The penalty exceeded log p(x) on {rows['num_exceeding'].sum() / max(rows['num_data'].sum(), 1):.0%} of the "
+        f"held-out data where log p(x) is known, and its models had a lower held-out log p(x) than the ELBO's in "
+        f"{len(lost)} of {len(loss[loss['objective'] == PENALTY])} settings."
+        if len(rows)
+        else "See the tables."
+    )
+    return Page(
+        name="penalty_vs_kl",
+        title="May the KL be replaced by a penalty on μ and σ?",
+        question="What does $E\\log p(x|z) - \\sum_j \\mu_j^2 + (\\sigma_j-1)^2$ optimise, compared with the ELBO?",
+        verdict=verdict,
+        findings=found,
+        sections=[
+            _claims_section(),
+            _bound_section(frames, shown),
+            *([_gradient_section(frames["path"], shown, groups)] if "path" in frames else []),
+            _data_section(frames, results, shown, groups),
+        ],
+    )
+
+
+def _claims_section() -> Section:
+    return Section(
+        "What is being compared",
+        [
+            Text(
+                "Both objectives share the first term. They differ in what they charge for $q(z|x)=N(\\mu,\\sigma^2)$, "
+                "per latent:"
+            ),
+            Math(
+                "\\mathrm{KL} = \\tfrac{1}{2}(\\mu^2 + \\sigma^2 - 1 - \\log \\sigma^2), \\qquad "
+                "P = \\mu^2 + (\\sigma - 1)^2"
+            ),
+            Math(
+                "P < \\mathrm{KL} \\iff \\sigma < 1 \\;\\mathrm{and}\\; \\mu^2 < -2 f(\\sigma), \\qquad "
+                "f(\\sigma) = \\tfrac{1}{2}\\sigma^2 - 2\\sigma + \\tfrac{3}{2} + \\log\\sigma"
+            ),
+            Text(
+                "Only there can the penalised objective pass log p(x), and it does wherever $\\mathrm{KL} - P$, summed "
+                "over latents, exceeds the inference gap. The derivations are in `vaeaudit check`; here is what "
+                "training does with it."
+            ),
+        ],
+    )
+
+
+def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Section:
+    blocks: list[Any] = []
+    if "bounds" in frames:
+        blocks.append(
+            Table(
+                "bounds",
+                "Held-out data certified above log p(x), seeds pooled.",
+                bound_table(frames["bounds"]),
+            )
+        )
+        scatter = frames["per_datum"].dropna(subset=["objective_value", "log_evidence"])
+        for group in [g for g in shown if g in set(scatter["group"])]:
+            part = scatter[scatter["group"] == group]
+            blocks.append(
+                Figure(
+                    f"bound_{group}",
+                    f"Objective value over log p(x), one point per datum and seed, `{group}`.",
+                    "Scatter of objective values over log p(x) with the diagonal; points above it break the bound.",
+                    lambda part=part: va.figures.bound_scatter(part),
+                    part,
+                )
+            )
+    blocks.append(
+        Table(
+            "omitted",
+            "What each stand-in leaves out at the trained μ and σ (first seed): share of latents where it is below "
+            "the KL, and the KL less the stand-in per datum.",
+            omitted(frames["posterior"]),
+        )
+    )
+    for group in shown:
+        part = frames["posterior"][frames["posterior"]["group"] == group]
+        blocks.append(
+            Figure(
+                f"region_{group}",
+                f"Where each objective puts q(z|x) in `{group}`, one point per datum and latent; in the shaded region "
+                "the penalty is below the KL.",
+                "Scatter of |μ| over σ with the shaded region in which the penalty is smaller than the KL.",
+                lambda group=group: region_figure(frames["posterior"], group),
+                part,
+            )
+        )
+    return Section("Where the bound breaks", blocks)
+
+
+def _gradient_section(path: pd.DataFrame, shown: list[str], groups: Mapping[str, Any]) -> Section:
+    blocks: list[Any] = [
+        Text(
+            "At snapshots of its own run, each objective's gradient is compared with that of log p(x) (decoder "
+            "parameters θ) and with the direction that closes $\\mathrm{KL}(q \\| p(z|x))$ (encoder parameters φ). "
+            "Bands are 95 % intervals; a missing point is a gradient not told apart from zero."
+        )
+    ]
+    for group in [g for g in shown if g in set(path["group"])]:
+        for target, parameters, y, caption in (
+            (
+                "log_evidence",
+                "theta",
+                "climb",
+                "Change of log p(x) per unit step along the decoder's gradient",
+            ),
+            ("log_evidence", "theta", "cosine", "Cosine with the gradient of log p(x) in θ"),
+            ("posterior_kl", "phi", "cosine", "Cosine with the gradient of −KL(q‖p(z|x)) in φ"),
+        ):
+            part = path[
+                (path["group"] == group) & (path["target"] == target) & (path["parameters"] == parameters)
+            ]
+            if part[y].notna().any():
+                blocks.append(
+                    Figure(
+                        f"{y}_{parameters}_{group}",
+                        f"{caption}: {groups[group]['title']}.",
+                        f"{caption} over epochs, one line per objective with its interval.",
+                        lambda g=group, t=target, p=parameters, y=y: alignment_figure(path, g, t, p, y),
+                        part,
+                    )
+                )
+    stops = [stops_climbing(path[path["group"] == g]).assign(group=g) for g in path["group"].unique()]
+    blocks += [
+        Table(
+            "stops_climbing",
+            "The last snapshot at which each objective's step in θ still climbs log p(x) beyond doubt.",
+            pd.concat(stops, ignore_index=True),
+        ),
+        Table("final_cosines", "All targets at the last snapshot.", final_cosines(path)),
+    ]
+    return Section("When does it stop climbing log p(x)?", blocks)
+
+
+def _data_section(
+    frames: Mapping[str, pd.DataFrame],
+    results: Mapping[str, va.CellResult],
+    shown: list[str],
+    groups: Mapping[str, Any],
+) -> Section:
+    table = losses(frames["per_datum"])
+    average = (
+        table.groupby(["group", "objective", "datum"], sort=False, as_index=False)
+        .agg(
+            label=("label", "first"),
+            distance=("distance", "first"),
+            loss=("loss", "mean"),
+            gap=("gap", "mean"),
+        )
+        .sort_values(["group", "objective", "loss"], ascending=[True, True, False])
+    )
+    blocks: list[Any] = [
+        Table("mean_losses", "Held-out log p(x) lost against the ELBO's model, nats per datum.",
+              mean_losses(frames["per_datum"])),
+        Table("repeatability", "Do independent trainings agree on which data lose?",
+              repeatability(frames["per_datum"])),
+        Table("regions", "Loss and gap by region of data space, mean over seeds.", by_region(frames["per_datum"])),
+        Table("per_datum_losses", "Loss of each datum, mean over seeds, worst first.", average, max_rows=20),
+    ]  # fmt: skip
+    for group in shown:
+        x = results[f"data {group}"].arrays["x"]
+        part = average[(average["group"] == group) & (average["objective"] == PENALTY)].dropna(
+            subset=["loss"]
+        )
+        if x.ndim == 3 and len(part) >= 2 * PICTURES:
+            order = part["datum"].to_numpy()
+            pictures = np.stack([x[order[:PICTURES]], x[order[-PICTURES:][::-1]]])
+            blocks.append(
+                Figure(
+                    f"worst_{group}",
+                    f"Data on which the penalty loses most and least against the ELBO: {groups[group]['title']}.",
+                    "Two rows of pictures: the data that lose most, and those that lose least.",
+                    lambda pictures=pictures: va.figures.image_grid(pictures, ["lose most", "lose least"]),
+                    part.head(PICTURES),
+                )
+            )
+    return Section("Who loses", blocks)

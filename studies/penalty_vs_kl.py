@@ -1,0 +1,287 @@
+"""May the KL be replaced by a penalty on μ and σ?
+
+Trains VAEs with the ELBO and with penalties in the KL's place on data whose log p(x) is known, and
+measures where the gradients point, where the bound breaks and which data lose most.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from _penalty_page import page, summary
+
+import vaeaudit as va
+from vaeaudit import Cell, CellResult
+from vaeaudit.estimators.alignment_path import alignment_along_training
+from vaeaudit.estimators.bound_region import kl_excess
+
+GROUPS: dict[str, dict[str, Any]] = {
+    "linear": {
+        "title": "linear-Gaussian data and model, 4 latents (log p(x) in closed form)",
+        "data": {"name": "linear_gaussian"},
+        "model": {
+            "latent_dim": 4,
+            "hidden": (),
+            "shared_scale": True,
+            "likelihood": "gaussian",
+            "likelihood_scale": 0.5,
+        },
+        "evidence": "closed form",
+        "learning_rate": 0.01,
+    },
+    "digits": {
+        "title": "binarised digits, 2 latents, Bernoulli decoder (log p(x) estimated)",
+        "data": {"name": "digits", "form": "binary"},
+        "model": {"latent_dim": 2, "hidden": (64,), "likelihood": "bernoulli_logits"},
+        "evidence": "estimated",
+        "learning_rate": 0.004,
+    },
+    "faces": {
+        "title": "Frey faces in grey, 8 latents, Gaussian decoder with s = 0.1 (log p(x) estimated)",
+        "data": {"name": "frey_faces", "form": "grey"},
+        "model": {"latent_dim": 8, "hidden": (64,), "likelihood": "gaussian", "likelihood_scale": 0.1},
+        "evidence": "estimated",
+        "learning_rate": 0.001,
+    },
+}
+OBJECTIVES = ["elbo", "wasserstein_penalty", "half_quadratic", "moment_penalty"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "groups": ["linear", "digits"],
+        "objectives": OBJECTIVES[:3],
+        "seeds": [0, 1, 2],
+        "snapshots": [1, 6, 40],
+        "batch_size": 64,
+        "evidence": "iw",
+        "num_test": 60,
+        "num_gradient": 24,
+        "evidence_samples": 1000,
+    },
+    "standard": {
+        "groups": ["linear", "digits", "faces"],
+        "objectives": OBJECTIVES,
+        "seeds": [0, 1, 2],
+        "snapshots": [1, 3, 10, 30, 100],
+        "batch_size": 64,
+        "evidence": "auto",
+        "num_test": 200,
+        "num_gradient": 32,
+        "evidence_samples": 1000,
+    },
+    "full": {
+        "groups": ["linear", "digits", "faces"],
+        "objectives": OBJECTIVES,
+        "seeds": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "snapshots": [1, 3, 10, 30, 100, 300, 1000],
+        "batch_size": 64,
+        "evidence": "quadrature",
+        "num_test": 300,
+        "num_gradient": 128,
+        "evidence_samples": 5000,
+    },
+}
+TARGETS = ("log_evidence", "elbo", "posterior_kl", "wasserstein")
+PICTURES = 10
+
+
+def plan(settings: Mapping[str, Any]) -> list[Cell]:
+    """Per group: training, gradients along the run, bounds and per-datum losses."""
+    shared = ("objectives", "seeds", "snapshots", "batch_size")
+    measured = (
+        "objectives",
+        "seeds",
+        "snapshots",
+        "num_test",
+        "num_gradient",
+        "evidence",
+        "evidence_samples",
+    )
+    cells = []
+    for group in settings["groups"]:
+        config = {"group": group, **GROUPS[group]}
+        train = f"train {group}"
+        cells.append(Cell(train, {"task": "train", **config, **{k: settings[k] for k in shared}}))
+        for task in ("gradients", "data"):
+            kept = {k: settings[k] for k in measured}
+            cells.append(Cell(f"{task} {group}", {"task": task, "group": group, **kept}, needs=(train,)))
+    return cells
+
+
+def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
+    """Train, follow the gradients, or measure the trained models datum by datum."""
+    config = cell.config
+    if config["task"] == "train":
+        return _train(config)
+    trained = results[cell.needs[0]]
+    if "missing" in trained.record:
+        return CellResult(record=trained.record)
+    return (_gradients if config["task"] == "gradients" else _measure)(config, trained)
+
+
+def _load(group: str) -> va.Dataset:
+    return va.load_data(**GROUPS[group]["data"])
+
+
+def _build(rng_key: Any, *, group: str) -> va.NeuralVAE:
+    return va.mlp_vae(rng_key, event_shape=_load(group).event_shape, **GROUPS[group]["model"])
+
+
+def _train(config: Mapping[str, Any]) -> CellResult:
+    """The same run cut at each snapshot: with a constant step size a shorter run is a prefix."""
+    group = config["group"]
+    try:
+        data = _load(group)
+    except va.errors.DataMissingError as error:
+        return CellResult(record={"missing": str(error)})
+    arrays, history = {}, None
+    for epochs in config["snapshots"]:
+        last = epochs == max(config["snapshots"])
+        sweep = va.sweep(
+            functools.partial(_build, group=group),
+            config["objectives"],
+            data,
+            seeds=config["seeds"] if last else config["seeds"][:1],
+            epochs=epochs,
+            batch_size=config["batch_size"],
+            learning_rate=config["learning_rate"],
+            progress=va.training_progress(f"train {group}, {epochs} epochs"),
+        )
+        arrays |= {f"{epochs}:{name}": value for name, value in va.stack_models(sweep.models).items()}
+        history = sweep.history if last else history
+    return CellResult(
+        frames={"history": history.assign(group=group)},
+        arrays=arrays,
+        record={"data_sha256": data.sha256, "title": GROUPS[group]["title"]},
+    )
+
+
+def _models(config: Mapping[str, Any], trained: CellResult, epochs: int) -> dict[tuple[str, int], Any]:
+    """Models of one snapshot by (objective, seed), in the sweep's order."""
+    prefix = f"{epochs}:"
+    arrays = {k.removeprefix(prefix): v for k, v in trained.arrays.items() if k.startswith(prefix)}
+    models = va.unstack_models(_build(0, group=config["group"]), arrays)
+    seeds = config["seeds"] if epochs == max(config["snapshots"]) else config["seeds"][:1]
+    labels = [(va.objectives.parse(o).name, s) for o in config["objectives"] for s in seeds]
+    return dict(zip(labels, models, strict=True))
+
+
+# ------------------------------------------------------------------------------ gradients over time
+
+
+def _gradients(config: Mapping[str, Any], trained: CellResult) -> CellResult:
+    """Cosines of each objective's gradient at the snapshots of its own run (first seed)."""
+    group, seed = config["group"], config["seeds"][0]
+    x = _load(group).train[: config["num_gradient"]]
+    snapshots = {epochs: _models(config, trained, epochs) for epochs in config["snapshots"]}
+    parts = []
+    for text in config["objectives"]:
+        objective = va.objectives.parse(text)
+        run = [(epochs, models[objective.name, seed]) for epochs, models in snapshots.items()]
+        parts.append(
+            alignment_along_training(
+                objective, run, x, TARGETS, num_samples=32, num_replicates=24, method="iw", num_importance=128
+            )
+        )
+    return CellResult({"path": pd.concat(parts, ignore_index=True).assign(group=group, seed=seed)})
+
+
+# -------------------------------------------------------------------------- bounds and per-datum loss
+
+
+def _log_evidence(model: Any, x: np.ndarray, config: Mapping[str, Any]) -> pd.DataFrame:
+    """Log p(x) per datum with its standard error, and whether that error can be believed."""
+    if GROUPS[config["group"]]["evidence"] == "closed form":
+        layer = model.decoder.layers[0]
+        linear = va.LinearGaussianVAE.optimal(
+            np.asarray(layer.weight), np.asarray(layer.bias), float(model.likelihood.scale)
+        )
+        return pd.DataFrame({"value": linear.exact_log_evidence(x), "error": 0.0, "known": True})
+    method = config["evidence"] if model.latent_dim <= 3 else "auto"
+    found = va.log_evidence(
+        model, x, method=method, num_samples=config["evidence_samples"], proposal="defensive"
+    )
+    return pd.DataFrame({"value": found.value, "error": found.se, "known": found.reliable})
+
+
+def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
+    group, data = config["group"], _load(config["group"])
+    x = data.test[: config["num_test"]]
+    labels = None if data.test_labels is None else data.test_labels[: len(x)]
+    spread = data.train.reshape(len(data.train), -1)
+    distance = np.linalg.norm(x.reshape(len(x), -1) - spread.mean(axis=0), axis=1)
+    bounds, per_datum, posterior = [], [], []
+    for (name, seed), model in _models(config, trained, max(config["snapshots"])).items():
+        label = {"group": group, "objective": name, "seed": seed}
+        evidence = _log_evidence(model, x, config)
+        elbo = va.objectives.score(model, "elbo", x, rng_key=seed, num_samples=64).value
+        frame = pd.DataFrame({"datum": np.arange(len(x)), "elbo": elbo, "distance": distance})
+        frame["log_evidence"] = evidence["value"].where(evidence["known"])
+        frame["log_evidence_se"] = evidence["error"].where(evidence["known"])
+        frame["label"] = -1 if labels is None else labels
+        known = evidence["known"].to_numpy(dtype=bool)
+        if known.any():
+            check = va.bound_check(
+                model,
+                name,
+                x[known],
+                log_evidence=evidence["value"][known],
+                log_evidence_error=evidence["error"][known],
+                rng_key=seed,
+                num_samples=256,
+            )
+            frame.loc[known, "objective_value"] = check.per_datum["value"].to_numpy()
+            frame.loc[known, "above"] = (check.per_datum["status"] == "above").to_numpy(dtype=float)
+            bounds.append(_bound_row(check, label))
+        per_datum.append(frame.assign(**label))
+        if seed == config["seeds"][0]:
+            posterior.append(_posterior(model, name, x).assign(**label))
+    frames = {"per_datum": per_datum, "posterior": posterior} | ({"bounds": bounds} if bounds else {})
+    return CellResult(
+        {key: pd.concat(parts, ignore_index=True) for key, parts in frames.items()},
+        {"x": x.astype(np.float32)},
+    )
+
+
+def _bound_row(check: Any, label: dict[str, Any]) -> pd.DataFrame:
+    row = {
+        **label,
+        "claims_bound": check.claims_lower_bound,
+        "num_data": len(check.per_datum),
+        "num_exceeding": check.num_exceeding,
+        "num_undecided": check.num_undecided,
+        "mean_excess": check.mean_excess.value,
+        "largest_excess": check.largest_excess.value,
+        "largest_excess_lower": check.largest_excess.lower,
+    }
+    return pd.DataFrame([row])
+
+
+def _posterior(model: Any, name: str, x: np.ndarray) -> pd.DataFrame:
+    """Encoder output per datum and latent, and what the stand-in leaves out there: KL − R, nats."""
+    loc, scale = (np.asarray(a, dtype=float) for a in model.encode(x))
+    datum, latent = np.meshgrid(np.arange(len(x)), np.arange(loc.shape[1]), indexing="ij")
+    frame = pd.DataFrame({"datum": datum.ravel(), "latent": latent.ravel()})
+    frame["loc"], frame["scale"] = loc.ravel(), scale.ravel()
+    regulariser = va.objectives.parse(name).regulariser
+    frame["kl_excess"] = kl_excess(regulariser, frame["loc"], frame["scale"])
+    return frame
+
+
+study = va.Study(
+    name="penalty_vs_kl",
+    title="May the KL be replaced by a penalty on μ and σ?",
+    question="What does E log p(x|z) − Σ μ² + (σ−1)² optimise, compared with the ELBO?",
+    presets=PRESETS,
+    plan=plan,
+    compute=compute,
+    page=functools.partial(page, groups=GROUPS),
+    summary=summary,
+)
+
+if __name__ == "__main__":
+    study.main()
