@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from vaeaudit.core.arrays import KeyLike, as_key, check_count, check_loc_scale
+from vaeaudit.core.arrays import KeyLike, as_key, check_count
 from vaeaudit.core.errors import ArgumentError, ShapeError
 from vaeaudit.core.gaussian import LOG_2PI
 from vaeaudit.core.records import Bracket, Estimate
@@ -23,7 +23,7 @@ from vaeaudit.estimators.density_fits import (
     stack,
     widened_mixture,
 )
-from vaeaudit.estimators.encoding import check_model, encode_all
+from vaeaudit.estimators.encoding import encoder_output
 from vaeaudit.estimators.mixture_density import Method, MixtureDensity, log_mixture_density
 from vaeaudit.estimators.rate_distortion import average, check_target
 from vaeaudit.models.vae import AbstractVAE
@@ -109,7 +109,7 @@ def aggregate_posterior(
     check_target(target)
     if fits not in ("all", "moments"):
         raise ArgumentError(f"`fits` must be 'all' or 'moments'; got {fits!r}.")
-    loc, scale, prior_of = _encoder_output(model, x)
+    loc, scale, prior_of = encoder_output(model, x)
     num_data = loc.shape[0]
     if num_data < 2:
         raise ShapeError(f"an aggregate posterior needs at least 2 data; got {num_data}.")
@@ -120,30 +120,12 @@ def aggregate_posterior(
     )
     owner = np.tile(np.arange(num_data, dtype=np.int32), samples)
     noise = np.asarray(jax.random.normal(rng_key, (samples * num_data, loc.shape[1])))
-    loc, scale = np.asarray(loc), np.asarray(scale)
     z = loc[owner] + scale[owner] * noise
     density = log_mixture_density(z, loc, scale, own=owner, noise=noise, marginals=True, method=method)
     draws = _Draws(loc.astype(np.float64), scale.astype(np.float64), noise, z, owner, samples, prior_of)
     if target == "data":
         return _of_finite_mixture(draws, density)
     return _of_population(draws, density, fits, method)
-
-
-def _encoder_output(model: Any, x: Any) -> tuple[Any, Any, Any]:
-    """Loc, scale, and None for a standard normal prior or its log density."""
-    if isinstance(model, tuple | list):
-        if x is not None or len(model) != 2:
-            raise ArgumentError(
-                "pass either (model, x) or the pair (loc, scale) alone; got a "
-                f"{type(model).__name__} of {len(model)} and x={type(x).__name__}."
-            )
-        loc, scale = check_loc_scale(*model)
-        return loc, scale, None
-    check_model(model)
-    if x is None:
-        raise ArgumentError("`x` is missing: the aggregate posterior averages over data. Pass (model, x).")
-    loc, scale = encode_all(model, x)
-    return loc, scale, None if model.standard_prior else model.log_prior
 
 
 class _Draws:

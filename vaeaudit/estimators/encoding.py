@@ -77,3 +77,20 @@ def encode_all(model: AbstractVAE, x: Any, *, size: int = CHUNK) -> tuple[np.nda
     loc, scale = over_chunks(lambda chunk, _: _encode(model, chunk), x, size=size)
     check_loc_scale(loc, scale, latent_dim=model.latent_dim)
     return np.asarray(loc), np.asarray(scale)
+
+
+def encoder_output(model: Any, x: Any) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Loc, scale, and None for a standard normal prior or its log density."""
+    if isinstance(model, tuple | list):
+        if x is not None or len(model) != 2:
+            raise ArgumentError(
+                "pass either (model, x) or the pair (loc, scale) alone; got a "
+                f"{type(model).__name__} of {len(model)} and x={type(x).__name__}."
+            )
+        loc, scale = check_loc_scale(*model)
+        return np.asarray(loc), np.asarray(scale), None
+    check_model(model)
+    if x is None:
+        raise ArgumentError("`x` is missing: an aggregate over data needs them. Pass (model, x).")
+    loc, scale = encode_all(model, x)
+    return loc, scale, None if model.standard_prior else model.log_prior

@@ -7,6 +7,7 @@ squared differences into one loop over a tile that stays in the cache.
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import threading
 from collections.abc import Callable
@@ -58,14 +59,14 @@ def log_of(running: Running) -> Array:
 
 def squared_distance(z: Array, z_low: Array | None, loc: Array, precision: Array) -> Array:
     """Σ_j ((z_j − μ_j)/σ_j)² for components (n, J) and points (J, m): (n, m), the latents unrolled."""
-    partial = []
-    for block in range(0, z.shape[0], BLOCK):
-        total = None
-        for j in range(block, min(block + BLOCK, z.shape[0])):
-            u = scaled_difference(z, z_low, loc, precision, j)
-            total = u * u if total is None else total + u * u
-        partial.append(total)
-    return functools.reduce(lambda a, b: a + b, partial)
+
+    def square(j: int) -> Array:
+        u = scaled_difference(z, z_low, loc, precision, j)
+        return u * u
+
+    latent = z.shape[0]
+    blocks = [range(k, min(k + BLOCK, latent)) for k in range(0, latent, BLOCK)]
+    return functools.reduce(operator.add, [functools.reduce(operator.add, map(square, b)) for b in blocks])
 
 
 def scaled_difference(z: Array, z_low: Array | None, loc: Array, precision: Array, j: int) -> Array:
@@ -88,7 +89,7 @@ class Components(NamedTuple):
     loc: Array
     precision: Array
     log_norm: Array  # Σ_j −log σ − ½ log 2π, (tiles, n)
-    count: Array  # number of tiles in use, ()
+    used: Array  # number of tiles in use, ()
 
 
 @functools.partial(jax.jit, static_argnames=("product",))
@@ -112,7 +113,7 @@ def log_sums(
                 distance = squared_distance(zt, low, loc, precision)
             return absorb(running, jnp.where(hidden, -jnp.inf, norm[:, None] - 0.5 * distance))
 
-        return log_of(jax.lax.fori_loop(0, components.count, body, start(owner.shape, zt.dtype)))
+        return log_of(jax.lax.fori_loop(0, components.used, body, start(owner.shape, zt.dtype)))
 
     return jax.lax.map(of_points, (z, z_low, own))
 

@@ -208,7 +208,7 @@ def rate_distortion(
         raise NonFiniteError(
             f"log p(x|z) or log p(z) is NaN or infinite for {int((~np.isfinite(elbo_mean)).sum())} of "
             f"{elbo_mean.size} data, the first at index {int(np.argmin(np.isfinite(elbo_mean)))}. Likely "
-            "causes: data outside the likelihood's support, or an overflow in the decoder at z far from the prior."
+            "causes: data outside the likelihood's support, or an overflow in the decoder far from the prior."
         )
     if model.standard_prior:
         rate_mean = np.asarray(_exact_rate(loc, scale))
