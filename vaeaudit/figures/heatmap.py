@@ -24,7 +24,7 @@ def cross_table_heatmap(
     value: str = "value",
     unit: str = "nats",
 ) -> Figure:
-    """Scores as numbers; the shade of a cell is its distance from the best in its column.
+    """Scores as numbers; the shade of a cell is its distance from the best of its column.
 
     Parameters
     ----------
@@ -42,10 +42,12 @@ def cross_table_heatmap(
 
     Notes
     -----
-    Objectives have their own scales, so colours compare cells of one column only: 0 for the column's
-    best model, 1 for its worst. The best is framed.
+    Objectives have their own scales, so colours compare cells of one column only: how far a cell lies
+    below the best of its column, on a scale that is linear near zero and logarithmic above one. The
+    best is framed.
     """
     import seaborn as sns
+    from matplotlib.colors import FuncNorm
     from matplotlib.patches import Rectangle
 
     require(frame, [rows, columns, value], what="cross_table_heatmap")
@@ -62,26 +64,29 @@ def cross_table_heatmap(
     filled = np.isfinite(table).any(axis=0)
     best = np.full(table.shape[1], np.nan)
     best[filled] = np.nanmax(table[:, filled], axis=0)
-    span = np.ones(table.shape[1])
-    span[filled] = best[filled] - np.nanmin(table[:, filled], axis=0)
-    shade = (best - table) / np.where(span > 0, span, 1.0)
+    below = best - table
+    furthest = max(float(np.nanmax(below)), 1.0)
     with style():
         figure = new_figure(FULL, 1.3 + 0.34 * table.shape[0])
         axes = figure.subplots()
         sns.heatmap(
-            shade,
+            below,
             ax=axes,
             annot=np.array([[format_number(v, ".1f") for v in row] for row in table]),
             fmt="",
             annot_kws={"fontsize": min(7.5, 58 / max(table.shape[1], 1))},
             cmap=sns.light_palette("#0072B2", as_cmap=True, reverse=True),
-            vmin=0.0,
-            vmax=1.0,
+            norm=FuncNorm((np.log1p, np.expm1), vmin=0.0, vmax=furthest),
             linewidths=0.8,
             linecolor="white",
             xticklabels=list(wide.columns.astype(str)),
             yticklabels=list(wide.index.astype(str)),
-            cbar_kws={"label": "0 best in its column, 1 worst", "shrink": 0.8},
+            cbar_kws={
+                "label": f"{unit} below the best of its column",
+                "shrink": 0.85,
+                "ticks": [t for t in (0, 1, 3, 10, 30, 100, 300, 1000, 3000) if t <= furthest],
+                "format": "%g",
+            },
         )
         for j in np.flatnonzero(filled):
             i = int(np.nanargmax(table[:, j]))

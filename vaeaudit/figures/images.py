@@ -61,20 +61,36 @@ def image_grid(
         raise ArgumentError(f"`value_range` must be (low, high) with low < high; got {value_range}.")
     pictures = np.clip((pictures[:, :max_columns] - low) / (high - low), 0.0, 1.0)
     rows, columns, height, width = pictures.shape[:4]
+    gap = max(1, round(0.08 * width))
+    mosaic = _mosaic(pictures, gap)
     with style():
         label_width = 0.075 * max((len(x) for x in row_labels), default=0)
-        side = (FULL - label_width) / max(columns, 6)
-        height_in = rows * side * height / width * 1.06 + (0.3 if column_labels else 0.05)
-        figure = new_figure(FULL, max(height_in, 0.6), tight=True)
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for i in range(rows):
-            for j in range(columns):
-                axes = grid[i][j]
-                axes.imshow(pictures[i, j], cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
-                axes.set(xticks=[], yticks=[])
-                axes.spines[:].set_visible(False)
-            if row_labels:
-                grid[i][0].set_ylabel(row_labels[i], rotation=0, ha="right", va="center")
-        for j, text in enumerate(column_labels[:columns]):
-            grid[0][j].set_title(text, loc="center", fontsize=7.5)
+        across = (FULL - label_width) * min(columns / 6, 1.0)
+        tall = across * mosaic.shape[0] / mosaic.shape[1] + (0.25 if column_labels else 0.05)
+        figure = new_figure(FULL, max(tall, 0.5), tight=True)
+        axes = figure.subplots()
+        axes.imshow(mosaic, interpolation="nearest", aspect="equal")
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.xaxis.tick_top()
+        middle = np.arange(rows) * (height + gap) + (height - 1) / 2
+        axes.set_yticks(middle if row_labels else [], list(row_labels) if row_labels else [])
+        middle = np.arange(columns) * (width + gap) + (width - 1) / 2
+        axes.set_xticks(
+            middle if column_labels else [], list(column_labels[:columns]) if column_labels else []
+        )
+        axes.set_anchor("W" if not row_labels else "C")
     return figure
+
+
+def _mosaic(pictures: np.ndarray, gap: int) -> np.ndarray:
+    """All pictures as one, RGBA, with transparent gaps between them."""
+    rows, columns, height, width = pictures.shape[:4]
+    colour = pictures if pictures.ndim == 5 else np.repeat(pictures[..., None], 3, axis=-1)
+    mosaic = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4))
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * (height + gap), j * (width + gap)
+            mosaic[top : top + height, left : left + width, :3] = colour[i, j]
+            mosaic[top : top + height, left : left + width, 3] = 1.0
+    return mosaic

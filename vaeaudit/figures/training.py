@@ -36,7 +36,6 @@ def training_curves(
     A run that became non-finite ends where it did; the mean is then over the runs still finite.
     """
     import numpy as np
-    import seaborn as sns
     from matplotlib.ticker import MaxNLocator
 
     require(history, [hue, "epoch", *quantities], what="training_curves")
@@ -50,33 +49,13 @@ def training_curves(
             for label, appearance in look.items():
                 part = kept[kept[hue].astype(str) == label]
                 if seed in part and len(part[seed].unique()) > 1:
-                    sns.lineplot(
-                        part,
-                        x="epoch",
-                        y=quantity,
-                        units=seed,
-                        estimator=None,
-                        errorbar=None,
-                        ax=axes,
-                        color=appearance.colour,
-                        linewidth=0.6,
-                        alpha=0.35,
-                        legend=False,
-                    )
-                mean = part.groupby("epoch", as_index=False)[quantity].mean()
-                known = len(axes.lines)
-                sns.lineplot(
-                    mean,
-                    x="epoch",
-                    y=quantity,
-                    errorbar=None,
-                    ax=axes,
-                    color=appearance.colour,
-                    linestyle=appearance.dash,
-                    legend=False,
-                )
-                if len(axes.lines) > known:
-                    lines.setdefault(label, axes.lines[known])
+                    for _, run in part.groupby(seed):
+                        axes.plot(
+                            run["epoch"], run[quantity], color=appearance.colour, linewidth=0.6, alpha=0.35
+                        )
+                mean = part.groupby("epoch")[quantity].mean()
+                line = axes.plot(mean.index, mean, color=appearance.colour, linestyle=appearance.dash)[0]
+                lines.setdefault(label, line)
             axes.set(xlabel="epoch", ylabel="")
             axes.set_title(axis_label(quantity))
             _ignore_start(axes, kept, quantity)

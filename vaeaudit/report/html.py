@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from vaeaudit.core.errors import ReportError
@@ -20,6 +21,9 @@ from vaeaudit.report.prepare import PreparedFigure, PreparedPage, PreparedTable
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+_PLACEHOLDER = re.compile(
+    r"(?<=src=\")data:,([A-Za-z0-9_.-]+)(?=\")"
+)  # file stems only; see prepare.file_stem
 _URI_SAFE = " !$'()*+,-./:;=?@_~"  # and letters and digits; not " < > # % & and line ends
 MAX_BYTES = 2_000_000
 LEVELS = {  # level → (symbol, word)
@@ -40,24 +44,27 @@ def to_html(page: PreparedPage) -> str:
     ReportError
         If the page stays above 2 MB, or a formula is outside the LaTeX subset.
     """
-    figures = [b for s in page.sections for b in s.blocks if isinstance(b, PreparedFigure)]
-    saving = dict.fromkeys((f.name for f in figures), 0)
-    by_name = {f.name: f for f in figures}
-    while True:
-        images = {name: _embedded(by_name[name], level) for name, level in saving.items()}
-        text = _render(page, images)
-        if len(text.encode()) <= MAX_BYTES:
-            return text
+    figures = {b.name: b for s in page.sections for b in s.blocks if isinstance(b, PreparedFigure)}
+    text = _render(page)
+    saving = dict.fromkeys(figures, 0)
+    images = {name: _embedded(figure, 0) for name, figure in figures.items()}
+    while len(text.encode()) + sum(map(len, images.values())) > MAX_BYTES:
         candidates = [name for name, level in saving.items() if level < len(_SAVINGS)]
         if not candidates:
+            size = (len(text.encode()) + sum(map(len, images.values()))) / 1e6
             raise ReportError(
-                f"the page {page.name!r} is {len(text.encode()) / 1e6:.1f} MB, more than 2 MB, though "
-                "its figures are stored as small as they go. Lower `max_rows` of its tables or drop figures."
+                f"the page {page.name!r} is {size:.1f} MB, more than 2 MB, though its figures are "
+                "stored as small as they go. Lower `max_rows` of its tables or drop figures."
             )
-        saving[max(candidates, key=lambda name: len(images[name]))] += 1
+        largest = max(candidates, key=lambda name: len(images[name]))
+        saving[largest] += 1
+        smaller = _embedded(figures[largest], saving[largest])
+        images[largest] = min(smaller, images[largest], key=len)
+    return _PLACEHOLDER.sub(lambda match: images[match[1]], text)
 
 
-def _render(page: PreparedPage, images: dict[str, str]) -> str:
+def _render(page: PreparedPage) -> str:
+    """The page with a placeholder for each image."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -78,7 +85,6 @@ def _render(page: PreparedPage, images: dict[str, str]) -> str:
     environment.tests.update(_tests())
     text = environment.get_template("page.html").render(
         page=page,
-        images=images,
         levels=LEVELS,
         style=Markup(style),  # noqa: S704
         script=Markup(script),  # noqa: S704
@@ -133,8 +139,24 @@ def _palette(png: bytes, colours: int, share: float) -> bytes:
     image = Image.open(io.BytesIO(png)).convert("RGBA")
     if share < 1:
         image = image.resize((max(int(image.width * share), 1), max(int(image.height * share), 1)))
+    return _png(image.quantize(colours, method=Image.Quantize.FASTOCTREE))
+
+
+def without_white(png: bytes) -> bytes:
+    """A picture drawn on white, with the white taken out: on white ground it looks the same."""
+    import numpy as np
+    from PIL import Image
+
+    colour = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float32) / 255.0
+    alpha = 1.0 - colour.min(axis=-1, keepdims=True)  # the most transparent that can be
+    ink = 1.0 - (1.0 - colour) / np.where(alpha > 0, alpha, 1.0)
+    pixels = np.concatenate([ink, alpha], axis=-1)
+    return _png(Image.fromarray(np.round(255 * pixels.clip(0, 1)).astype(np.uint8), "RGBA"))
+
+
+def _png(image: Any) -> bytes:
     buffer = io.BytesIO()
-    image.quantize(colours, method=Image.Quantize.FASTOCTREE).save(buffer, format="png", optimize=True)
+    image.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
@@ -142,6 +164,7 @@ _SAVINGS = ((256, 1.0), (128, 0.7), (64, 0.5))  # colours, share of the pixels p
 
 
 def _embedded(figure: PreparedFigure, level: int) -> str:
-    if level == 0:
-        return _uri("svg+xml", figure.svg) if figure.svg is not None else _uri("png", figure.png)
-    return _uri("png", _palette(figure.png, *_SAVINGS[level - 1]))
+    if level == 0 and figure.svg is not None:
+        return _uri("svg+xml", figure.svg)
+    png = figure.png if figure.pictorial else without_white(figure.png)
+    return _uri("png", _palette(png, *_SAVINGS[level - 1]) if level else png)

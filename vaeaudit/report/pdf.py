@@ -114,14 +114,13 @@ def _block(block: Text | Math | PreparedTable | PreparedFigure, root: Path) -> l
 def _figure(figure: PreparedFigure, root: Path) -> dict[str, Any]:
     file = f"{figure.name}.{'png' if figure.svg is None else 'svg'}"
     (root / file).write_bytes(figure.png if figure.svg is None else figure.svg)
-    inches = min(figure.size[0], 6.53 if figure.width == "full" else 4.2)
     return {
         "kind": "figure",
         "file": file,
         "alt": figure.alt,
         "number": figure.number,
         "caption": inline(figure.caption),
-        "width": min(inches * 72 if figure.width == "half" else max(inches * 72, PORTRAIT), PORTRAIT),
+        "width": PORTRAIT if figure.width == "full" else 0.78 * PORTRAIT,
     }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vaeaudit.core.errors import ReportError
 from vaeaudit.report.page import Figure, Finding, Math, Page, Section, Table, Text
 from vaeaudit.tables.files import write_bytes
-from vaeaudit.tables.formatting import format_column, is_numeric
+from vaeaudit.tables.formatting import MINUS, MISSING, format_column, is_numeric
 from vaeaudit.tables.schema import column
 from vaeaudit.tables.writing import write_csv
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_SVG = 180_000  # bytes; a larger drawing is embedded as a picture
 DPI = 160
+# numbers that come as text: −1.25, 12 %, 3.1 ± 0.2, 3.1 [2.9, 3.3]
+_WRITTEN_NUMBER = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?( ?%)?( (±|\[|\().*)?|–")
+_LEADING = re.compile(r"(?<=[\d%]) ?(%|±|\[|\().*")
 SALT = "vaeaudit"  # element ids of SVG files depend on it and the drawing alone
 
 
@@ -181,10 +184,18 @@ def prepare_table(table: Table, number: int, folder: Path) -> PreparedTable:
     columns, cells = [], []
     for j, name in enumerate(map(str, shown.columns)):
         series: pd.Series = shown.iloc[:, j]
-        known, numeric = column(name), is_numeric(series)
-        keys = [_sort_key(x) for x in series] if numeric else []
-        columns.append(PreparedColumn(name, known.unit, known.description, numeric, keys))
-        cells.append(format_column(series, table.formats.get(name, "")))
+        known, texts = column(name), format_column(series, table.formats.get(name, ""))
+        if is_numeric(series):
+            keys = [_sort_key(x) for x in series]
+        elif all(_WRITTEN_NUMBER.fullmatch(text) for text in texts) and (
+            known.unit or set(texts) != {MISSING}
+        ):
+            texts = [text.replace("-", MINUS) for text in texts]
+            keys = [_sort_key(_LEADING.sub("", text).replace(",", "").replace(MINUS, "-")) for text in texts]
+        else:
+            keys = []
+        columns.append(PreparedColumn(name, known.unit, known.description, bool(keys), keys))
+        cells.append(texts)
     rows = [list(row) for row in zip(*cells, strict=True)]
     return PreparedTable(table.name, number, table.caption, table.note, columns, rows, len(whole), file)
 
@@ -205,7 +216,9 @@ def prepare_figure(figure: Figure, number: int, folder: Path) -> PreparedFigure:
         raise ReportError(
             f"`draw` of figure {figure.name!r} must return a matplotlib Figure; got {type(drawing).__name__}."
         )
-    svg, png = render_svg(drawing), render_png(drawing)
+    svg = render_svg(drawing)
+    drawing.set_layout_engine("none")  # keep the layout just found
+    png = render_png(drawing)
     files = {"SVG": f"figures/{figure.name}.svg", "PNG": f"figures/{figure.name}.png"}
     write_bytes(folder / files["SVG"], svg)
     write_bytes(folder / files["PNG"], png)
@@ -222,7 +235,7 @@ def prepare_figure(figure: Figure, number: int, folder: Path) -> PreparedFigure:
         width=figure.width,
         files=files,
         svg=None if dense else light,
-        png=render_png(drawing, transparent=True) if dense else png,
+        png=png,
         pictorial=any(ax.images or any(_is_mesh(c) for c in ax.collections) for ax in drawing.axes),
         size=tuple(drawing.get_size_inches()),
     )
@@ -262,11 +275,10 @@ def compact(svg: bytes) -> bytes:
     return re.sub(rb">\s+<", b"><", svg)
 
 
-def render_png(drawing: Any, *, dpi: int = DPI, transparent: bool = False) -> bytes:
-    """A figure as PNG, compressed, without software names or dates."""
+def render_png(drawing: Any) -> bytes:
+    """A figure as PNG on white, without software names or dates."""
     buffer = io.BytesIO()
-    ground = {"transparent": True} if transparent else {"facecolor": "white"}
-    drawing.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, **ground)
+    drawing.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
 
 

@@ -38,14 +38,20 @@ def _is_missing(x: Any) -> bool:
 
 
 def _decimals(values: Sequence[float]) -> int | None:
-    """Decimals that show about four digits of every value, or None if the column spans too much."""
+    """Decimals that show three digits of the largest value, two at least below a thousand.
+
+    Fewer where no value needs them; None if the column spans too much for one number of decimals.
+    """
     sizes = [abs(v) for v in values if math.isfinite(v) and v != 0]
     if not sizes:
         return 0
     largest = max(sizes)
     if largest >= 1e6 or largest < 1e-4 or largest / min(sizes) > 1e5:
         return None
-    return min(max(3 - math.floor(math.log10(largest)), 0), 3 if largest >= 1 else 6)
+    decimals = max(2 - math.floor(math.log10(largest)), 2 if largest < 1e3 else 1 if largest < 1e4 else 0)
+    while decimals > 0 and all(math.isclose(s, round(s, decimals - 1), rel_tol=1e-9) for s in sizes):
+        decimals -= 1
+    return decimals
 
 
 def format_number(x: Any, spec: str = "", *, minus: str = MINUS) -> str:
