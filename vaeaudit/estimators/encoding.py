@@ -87,10 +87,9 @@ def encoder_output(model: Any, x: Any) -> tuple[np.ndarray, np.ndarray, Any]:
                 "pass either (model, x) or the pair (loc, scale) alone; got a "
                 f"{type(model).__name__} of {len(model)} and x={type(x).__name__}."
             )
-        loc, scale = check_loc_scale(*model)
-        return np.asarray(loc), np.asarray(scale), None
+        checked = check_loc_scale(*model)
+        return np.asarray(checked[0]), np.asarray(checked[1]), None
     check_model(model)
     if x is None:
         raise ArgumentError("`x` is missing: an aggregate over data needs them. Pass (model, x).")
-    loc, scale = encode_all(model, x)
-    return loc, scale, None if model.standard_prior else model.log_prior
+    return (*encode_all(model, x), None if model.standard_prior else model.log_prior)
