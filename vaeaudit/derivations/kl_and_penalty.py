@@ -142,7 +142,7 @@ CLAIMS = (
         registered="identity",
         formulas={"kl": KL, "expectation of log q − log p": DERIVED_KL},
         checks=(
-            anchored("kl", oracles.kl_to_prior, POINTS, against="adaptive quadrature of scipy's densities"),
+            anchored("kl", oracles.kl_to_prior, POINTS, against="quadrature of scipy's densities"),
             anchored("kl", _kl_by_mpmath, POINTS[:2], rtol=1e-12, against="mpmath's quadrature at 30 digits"),
             anchored("kl", _kl_by_numpyro, POINTS, rtol=2e-6, against="numpyro's kl_divergence (float32)"),
             equality_by_algebra("kl", "expectation of log q − log p"),

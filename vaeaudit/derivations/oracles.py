@@ -26,20 +26,36 @@ def integral(function: Callable[[float], float], low: float, high: float) -> flo
     return float(integrate.quad(function, low, high, epsabs=1e-12, epsrel=1e-11, limit=400)[0])
 
 
+def line_integral(function: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> float:
+    """∫ f by the trapezoidal rule on 4001 points: exact to rounding for what decays like a Gaussian."""
+    z = np.linspace(low, high, 4001)
+    return float(np.sum(function(z)) * (z[1] - z[0]))
+
+
 @cache
 def kl_to_prior(mu: float, sigma: float) -> float:
     """∫ q log(q/p) dz with scipy's densities."""
-    q, p = stats.norm(mu, sigma), stats.norm()
-    return integral(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), mu - 12 * sigma, mu + 12 * sigma)
+    return line_integral(
+        lambda z: stats.norm.pdf(z, mu, sigma) * (stats.norm.logpdf(z, mu, sigma) - stats.norm.logpdf(z)),
+        mu - 12 * sigma,
+        mu + 12 * sigma,
+    )
 
 
 @cache
 def squared_w2(mu: float, sigma: float) -> float:
     """∫₀¹ (F_q⁻¹(u) − F_p⁻¹(u))² du: the 2-Wasserstein distance on the line, by its quantiles."""
-    q, p = stats.norm(mu, sigma), stats.norm()
-    return integral(
-        lambda t: (q.ppf(stats.norm.cdf(t)) - p.ppf(stats.norm.cdf(t))) ** 2 * p.pdf(t), -8.2, 8.2
-    )
+
+    def difference(t: np.ndarray) -> np.ndarray:
+        """Of the quantiles at u = Φ(t), each tail from its own side."""
+        low, high = t[t <= 0], t[t > 0]
+        parts = [
+            stats.norm.ppf(stats.norm.cdf(low), mu, sigma) - stats.norm.ppf(stats.norm.cdf(low)),
+            stats.norm.isf(stats.norm.sf(high), mu, sigma) - stats.norm.isf(stats.norm.sf(high)),
+        ]
+        return np.concatenate(parts)
+
+    return line_integral(lambda t: difference(t) ** 2 * stats.norm.pdf(t), -12, 12)
 
 
 @cache
@@ -61,8 +77,13 @@ def expected_log_likelihood(mu: float, sigma: float, x: float, w: float, b: floa
 def log_evidence(x: float, w: float, b: float, s: float) -> float:
     """Log ∫ p(x|z) p(z) dz, the integral itself."""
     centre = w * (x - b) / (w * w + s * s)  # where the integrand peaks; only steers the quadrature
-    low, high = min(centre, 0) - 14, max(centre, 0) + 14
-    return float(np.log(integral(lambda z: stats.norm.pdf(x, w * z + b, s) * stats.norm.pdf(z), low, high)))
+    return float(
+        np.log(
+            line_integral(
+                lambda z: stats.norm.pdf(x, w * z + b, s) * stats.norm.pdf(z), centre - 14, centre + 14
+            )
+        )
+    )
 
 
 @cache
@@ -79,13 +100,12 @@ def kl_to_posterior(mu: float, sigma: float, x: float, w: float, b: float, s: fl
 @cache
 def log_predictive(mu: float, sigma: float, x: float, w: float, b: float, s: float) -> float:
     """Log ∫ N(z; μ, σ²) p(x|z) dz."""
-    q = stats.norm(mu, sigma)
     return float(
         np.log(
-            integral(
-                lambda t: q.pdf(mu + sigma * t) * sigma * stats.norm.pdf(x, w * (mu + sigma * t) + b, s),
-                -12,
-                12,
+            line_integral(
+                lambda z: stats.norm.pdf(z, mu, sigma) * stats.norm.pdf(x, w * z + b, s),
+                mu - 14 * sigma,
+                mu + 14 * sigma,
             )
         )
     )

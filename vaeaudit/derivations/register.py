@@ -40,6 +40,7 @@ def families() -> dict[str, tuple[Claim, ...]]:
         heads_and_noise,
         kl_and_penalty,
         kl_weight,
+        linear_claims,
         linear_gaussian,
         multisample,
         penalty_reading,
@@ -58,7 +59,7 @@ def families() -> dict[str, tuple[Claim, ...]]:
         "The weight of the KL at the optimum": kl_weight.CLAIMS,
         "Weights, heads and noise": heads_and_noise.CLAIMS,
         "Signs and readings": signs.CLAIMS,
-        "The linear-Gaussian model": linear_gaussian.CLAIMS,
+        "The linear-Gaussian model": (*linear_gaussian.CLAIMS, *linear_claims.CLAIMS),
     }
     return {title: tuple(replace(c, family=title) for c in claims) for title, claims in named.items()}
 
