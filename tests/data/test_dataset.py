@@ -85,6 +85,9 @@ def test_shapes_pooling_and_read_only():
     assert data.pooled_factors is None
     with pytest.raises(ValueError, match="read-only"):
         data.train[0] = 0
+    own = data.train.copy()
+    make(train=own)
+    own[0] = 0  # the caller's array is not locked
     assert "train / validation / test = 6 / 1 / 2" in repr(data)
 
 

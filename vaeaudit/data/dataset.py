@@ -48,7 +48,9 @@ class Dataset:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
+                value = value.view()  # the caller's own array stays writable
                 value.setflags(write=False)
+                object.__setattr__(self, field.name, value)
         if not self.sha256:
             object.__setattr__(self, "sha256", content_sha256(self))
 
@@ -119,8 +121,7 @@ def check_range(name: str, x: np.ndarray, support: Support) -> None:
     if support != "real" and (low < 0.0 or high > 1.0):
         hint = " Pixels in 0…255 want division by 255." if low >= 0 and high > 1 else ""
         raise DataRangeError(f"`{name}` must lie in [0, 1]; got [{low:g}, {high:g}].{hint}")
-    if support == "binary" and not np.isin(x, (0.0, 1.0)).all():
-        share = float(np.mean((x != 0) & (x != 1)))
+    if support == "binary" and (share := float(np.mean((x != 0) & (x != 1)))) > 0:
         raise DataRangeError(
             f"`{name}` must hold only 0 and 1; {share:.1%} of its values lie between. "
             "Ask for form='binary', or keep the grey values with form='grey'."
@@ -133,9 +134,9 @@ def content_sha256(data: Dataset) -> str:
     for field in fields(data):
         value = getattr(data, field.name)
         if isinstance(value, np.ndarray):
-            array = np.ascontiguousarray(value.astype(value.dtype.newbyteorder("<")))
+            array = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
             digest.update(f"{field.name} {array.dtype.str} {array.shape}\n".encode())
-            digest.update(array.tobytes())
+            digest.update(array.data)
     return digest.hexdigest()
 
 
