@@ -14,9 +14,11 @@ from vaeaudit.study.console import FAILURE, debug_option, terminal_width
 @click.option("--json", "as_json", is_flag=True, help="Print the claims as JSON, with evidence.")
 @debug_option
 def command(names: tuple[str, ...], as_json: bool) -> None:
-    """Check the claims' algebra; exit 1 if a verdict differs from the registered one.
+    """Check the derivations behind the claims.
 
-    Without CLAIM every registered claim is checked.
+    Exits with 1 if a verdict differs from the registered one.
+
+    Without CLAIM every registered claim is checked; with some, each is printed whole.
     """
     from vaeaudit import tables
     from vaeaudit.derivations.register import check_derivations
@@ -28,8 +30,16 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(json_rows(frame), indent=1, ensure_ascii=False))
     else:
-        shown = [c for c in ("claim", "verdict", "registered", "agrees", "statement") if c in frame]
-        click.echo(tables.render(frame, columns=shown, width=terminal_width(), max_rows=len(frame)))
+        if names:
+            for row in json_rows(frame):
+                for key, value in row.items():
+                    click.echo(f"{key + ':':16s}{value}")
+                click.echo()
+        else:
+            shown = ["claim", "verdict", "registered", "agrees"]
+            click.echo(
+                tables.render(frame, columns=shown, width=max(terminal_width(), 110), max_rows=len(frame))
+            )
         click.echo(f"{len(frame)} claims checked, {len(differs)} differ from their registered verdict")
     if len(differs):
         raise click.exceptions.Exit(FAILURE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import tempfile
@@ -38,6 +37,9 @@ def _jax() -> Check:
     try:
         import jax
 
+        from vaeaudit.core.devices import configure_devices
+
+        configure_devices()  # as `run` and `audit` do
         devices = jax.devices()
     except (ImportError, RuntimeError) as error:  # a broken install or a backend that does not start
         return Check("jax", False, str(error), "Reinstall with: pip install --force-reinstall vaeaudit")
@@ -71,18 +73,16 @@ def _output() -> Check:
 
 
 def _cache() -> Check:
-    import platformdirs
+    from vaeaudit.core.devices import cache_folder
 
-    return _writable("data cache", Path(platformdirs.user_cache_dir("vaeaudit")))
+    return _writable("data cache", cache_folder())
 
 
 def _compilation_cache() -> Check:
-    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
-    return (
-        _writable("compilation cache", Path(folder))
-        if folder
-        else Check("compilation cache", True, "default")
-    )
+    import jax
+
+    folder = jax.config.read("jax_compilation_cache_dir")
+    return _writable("compilation cache", Path(folder)) if folder else Check("compilation cache", True, "off")
 
 
 def _data() -> Check:
@@ -141,11 +141,14 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @debug_option
 def command(as_json: bool) -> None:
-    """Examine the installation: Python, JAX, devices, folders, data, reports; exit 1 on a problem."""
+    """Examine the installation; exit 1 on a problem.
+
+    Looks at Python, JAX and its devices, folders, data, studies, and renders a small report.
+    """
     checks = [Check("vaeaudit", True, vaeaudit.__version__)]
     for examine in CHECKS:
         checks.append(examine())
-        if not as_json:
+        if sys.stderr.isatty():
             click.echo(f"examined {checks[-1].name}", err=True)
     bad = [check for check in checks if not check.ok]
     if as_json:

@@ -15,7 +15,7 @@ from vaeaudit.study.console import debug_option, terminal_width
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @debug_option
 def command(as_json: bool) -> None:
-    """List the studies that `vaeaudit run` knows."""
+    """List the studies to run."""
     from vaeaudit.study.find import list_studies
 
     found = list_studies()

@@ -14,7 +14,9 @@ from vaeaudit.study.options import complete_study, report_options
 @click.argument("name", shell_complete=complete_study)
 @report_options
 def command(name: str, **options: Any) -> None:
-    """Write the tables and the report of study NAME again from its finished cells.
+    """Render a finished study again.
+
+    Tables and report are written from the finished cells of study NAME; nothing is computed.
 
     Preset, settings and output must be those of the run. A cell that is not finished is an error.
     """

@@ -20,7 +20,9 @@ Examples:
 @click.argument("name", shell_complete=complete_study)
 @run_options
 def command(name: str, **options: Any) -> None:
-    """Run the study NAME and write its report; run again, it goes on where it stopped.
+    """Run a study, or go on with it, and report.
+
+    Finished parts are kept: a run that was interrupted or killed goes on where it stopped.
 
     NAME is a study of `vaeaudit list`, or the path of a script that defines one.
     """
