@@ -50,7 +50,7 @@ def _jax() -> Check:
 def _float64() -> Check:
     import jax
 
-    flag = bool(jax.config.read("jax_enable_x64"))
+    flag = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     return Check("default precision", True, "float64" if flag else "float32")
 
 
@@ -81,7 +81,7 @@ def _cache() -> Check:
 def _compilation_cache() -> Check:
     import jax
 
-    folder = jax.config.read("jax_compilation_cache_dir")
+    folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     return _writable("compilation cache", Path(folder)) if folder else Check("compilation cache", True, "off")
 
 
