@@ -21,6 +21,7 @@ from vaeaudit.models.vae import AbstractVAE
 DEPTH = 28.0  # nats below the peak that the box reaches: e^−28 of the density
 TOLERANCE = 0.01  # largest convergence error (nats) that is vouched for
 NODES = {1: (128, 512, 2048), 2: (48, 96, 192, 384), 3: (32, 64, 96)}  # per axis, escalated
+LOCATE = {1: 64, 2: 16, 3: 12}  # per axis, while the box is being placed
 ZOOMS = 12
 ROWS = 1 << 16  # grid points × data per call
 
@@ -143,7 +144,7 @@ def _fit_box(model: AbstractVAE, x: Array, box: Box, peak: np.ndarray, nodes: in
 def _locate(model: AbstractVAE, x: Array, loc: np.ndarray, scale: np.ndarray) -> tuple[Box, np.ndarray]:
     """A box per datum that holds the posterior's mass, aligned with its covariance, and the peak."""
     latent_dim = model.latent_dim
-    nodes = NODES[latent_dim][0]
+    nodes = LOCATE[latent_dim]
     mode, peak, low, high = find_modes(lambda z: _log_joint(model, x, z), loc, scale, depth=DEPTH)
     eye = np.broadcast_to(np.eye(latent_dim), (len(mode), latent_dim, latent_dim))
     box = Box(mode, eye, low - mode, high - mode)

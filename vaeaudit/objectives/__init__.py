@@ -17,7 +17,7 @@ from vaeaudit.objectives.penalties import HeadL2 as head_l2
 from vaeaudit.objectives.penalties import MomentPenalty as moment_penalty
 from vaeaudit.objectives.penalties import WassersteinPenalty as wasserstein_penalty
 from vaeaudit.objectives.registry import REGISTRY, parse
-from vaeaudit.objectives.score import Score, score
+from vaeaudit.objectives.score import Score, score, score_many
 from vaeaudit.objectives.terms import compute_terms
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "parse",
     "regularized_autoencoder",
     "score",
+    "score_many",
     "total_correlation",
     "wasserstein_penalty",
 ]

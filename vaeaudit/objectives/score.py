@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -38,22 +39,28 @@ class Score:
 
 @eqx.filter_jit
 def _replicates(
-    model: AbstractVAE, objective: Objective, x: Array, keys: Array, num_data: Array
-) -> tuple[Array, Array]:
-    def one(rng_key: Array) -> Array:
-        terms = compute_terms(
-            model,
-            x,
-            rng_key,
-            num_samples=objective.num_samples,
-            deterministic=objective.deterministic,
-            num_data=num_data,
-            with_prior_draws=objective.needs_prior_draws,
-        )
-        return jnp.broadcast_to(objective(terms), (x.shape[0],))
+    model: AbstractVAE, objectives: tuple[Objective, ...], x: Array, keys: Array, num_data: Array
+) -> tuple[list[Array], list[Array]]:
+    """Mean and variance over the keys, (batch,) per objective; objectives of one kind share their draws."""
 
-    values = jax.lax.map(one, keys)  # (replicate, batch)
-    return jnp.mean(values, axis=0), jnp.var(values - values[:1], axis=0)
+    def one(rng_key: Array) -> list[Array]:
+        terms = {}
+        for kind in dict.fromkeys((o.num_samples, o.deterministic, o.needs_prior_draws) for o in objectives):
+            num_samples, deterministic, with_prior_draws = kind
+            terms[kind] = compute_terms(
+                model,
+                x,
+                rng_key,
+                num_samples=num_samples,
+                deterministic=deterministic,
+                num_data=num_data,
+                with_prior_draws=with_prior_draws,
+            )
+        values = [o(terms[o.num_samples, o.deterministic, o.needs_prior_draws]) for o in objectives]
+        return [jnp.broadcast_to(value, (x.shape[0],)) for value in values]
+
+    values = jax.lax.map(one, keys)  # each (replicate, batch)
+    return [jnp.mean(v, axis=0) for v in values], [jnp.var(v - v[:1], axis=0) for v in values]
 
 
 def score(
@@ -103,26 +110,87 @@ def score(
     Unbiased for the objective's expectation over z. Schedules are taken at their end (progress 1).
     A deterministic objective has se 0.
     """
-    objective = parse(objective)
+    return score_many(
+        model,
+        [objective],
+        x,
+        rng_key=rng_key,
+        num_samples=num_samples,
+        batch_size=batch_size,
+        num_data=num_data,
+    )[0]
+
+
+def score_many(
+    model: AbstractVAE,
+    objectives: Sequence[Objective | str],
+    x: Data,
+    *,
+    rng_key: KeyLike = 0,
+    num_samples: int = 16,
+    batch_size: int = 512,
+    num_data: int | None = None,
+) -> list[Score]:
+    """Score a model under several objectives in one compiled program.
+
+    Parameters
+    ----------
+    model, x, rng_key, num_samples, batch_size, num_data
+        As for `score`.
+    objectives
+        Objectives or their names.
+
+    Returns
+    -------
+    list of Score
+        In the order of ``objectives``.
+
+    Raises
+    ------
+    NonFiniteError
+        If a value is not finite, with the likely cause.
+
+    Notes
+    -----
+    Objectives with the same number of draws see the same noise: their differences have less
+    Monte-Carlo error than the values' own ``se`` suggest.
+    """
+    chosen = tuple(parse(objective) for objective in objectives)
     x = as_float_array("x", x)
     check_count("num_samples", num_samples, minimum=2)
     check_count("batch_size", batch_size)
     total = x.shape[0]
-    replicates = 1 if objective.deterministic and not objective.needs_prior_draws else num_samples
     base = as_key(rng_key)
-    means, variances = [], []
-    for index, start in enumerate(range(0, total, batch_size)):
-        keys = jax.random.split(jax.random.fold_in(base, index), replicates)
-        size = jnp.asarray(total if num_data is None else num_data, jnp.float32)
-        mean, variance = _replicates(model, objective, x[start : start + batch_size], keys, size)
-        means.append(np.asarray(mean, dtype=np.float64))
-        variances.append(np.asarray(variance, dtype=np.float64))
-    value = np.concatenate(means)
+    size = jnp.asarray(total if num_data is None else num_data, jnp.float32)
+    noiseless = all(o.deterministic and not o.needs_prior_draws for o in chosen)
+    replicates = 1 if noiseless else num_samples
+    parts = [
+        _replicates(
+            model,
+            chosen,
+            x[start : start + batch_size],
+            jax.random.split(jax.random.fold_in(base, index), replicates),
+            size,
+        )
+        for index, start in enumerate(range(0, total, batch_size))
+    ]
+    scores = []
+    for index, objective in enumerate(chosen):
+        value, variance = (
+            np.concatenate([np.asarray(part[moment][index], dtype=np.float64) for part in parts])
+            for moment in (0, 1)
+        )
+        _check(objective, value)
+        exact = objective.deterministic and not objective.needs_prior_draws
+        se = np.zeros_like(value) if exact else np.sqrt(variance / (replicates - 1))
+        scores.append(Score(objective.name, value, se, (1 if exact else replicates) * objective.num_samples))
+    return scores
+
+
+def _check(objective: Objective, value: np.ndarray) -> None:
     if not np.isfinite(value).all():
         raise NonFiniteError(
             f"{objective.name}: {int((~np.isfinite(value)).sum())} of {value.size} values are not finite. "
             "Either the model's parameters are (a diverged run), or the objective reads something this "
             "model lacks (head_l2 needs an encoder with `loc_head` and `log_scale_head`)."
         )
-    se = np.sqrt(np.concatenate(variances) / max(replicates - 1, 1))
-    return Score(objective.name, value, se, replicates * objective.num_samples)
