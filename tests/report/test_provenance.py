@@ -67,8 +67,7 @@ def test_the_commit_is_that_of_the_checkout_and_says_if_files_changed(tmp_path):
 
 
 def test_nested_records_become_lines():
-    assert flatten({"a": {"b": 1.5, "c": [1, 2]}, "d": None}) == [
-        ("a · b", "1.5"),
-        ("a · c", "1, 2"),
-        ("d", "none"),
-    ]
+    assert flatten({"a": {"b": 1.5, "c": [1, 2]}, "d": None}) == [("a", "b 1.5; c 1, 2"), ("d", "none")]
+    assert flatten({"a": {"x": "f" * 64, "n": 1}}) == [("a · x", "f" * 64), ("a · n", "1")]
+    assert flatten({"runs": [{"n": 1}, {"n": 2}]}) == [("runs 1", "n 1"), ("runs 2", "n 2")]
+    assert flatten({}) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vaeaudit.figures.style import (
     FULL,
     HALF,
@@ -177,6 +179,8 @@ def active_unit_curve(
             markers=False,
             step=True,
         )
+        for line, width in zip(lines.values(), np.linspace(3.0, 1.0, len(lines)), strict=True):
+            line.set_linewidth(width)  # curves that coincide are seen one inside the other
         if (kept[x] > 0).all():
             axes.set_xscale("log")
         axes.set_ylim(bottom=0)
@@ -187,8 +191,9 @@ def active_unit_curve(
                 f"{mark:g}",
                 (mark, 1.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(3, -8),
+                xytext=(0, 2),
                 textcoords="offset points",
+                ha="center",
                 color=SOFT,
                 fontsize=7.5,
             )

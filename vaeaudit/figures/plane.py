@@ -97,7 +97,7 @@ def _equal_elbo(axes: Axes) -> None:
             [start, end], [total - start, total - end], color=FAINT, linewidth=0.7, zorder=0, gid="equal-elbo"
         )
         axes.annotate(
-            f"ELBO {-total:g}".replace("-", "−"),
+            f"ELBO {0.0 - total:g}".replace("-", "−"),
             (start, total - start),
             xytext=(2, -2),
             textcoords="offset points",

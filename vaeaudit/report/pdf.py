@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +17,7 @@ from vaeaudit.report.page import Math, Text
 from vaeaudit.report.prepare import PreparedColumn, PreparedFigure, PreparedPage, PreparedTable
 
 PORTRAIT, LANDSCAPE = 470.0, 700.0  # width of the text in points
+TALLEST = 600.0  # height of a figure in points, so that heading and caption fit on its page
 SIZES = (8.5, 7.5, 6.5)  # points, tried in this order on each format
 CHAR, GUTTER = 0.52, 10.0  # mean width of a character in em; space between columns in points
 WRAP = 30  # characters; longer cells are wrapped
@@ -94,6 +96,10 @@ def breakable(text: str) -> str:
     return " ".join("\u200b".join(w[i : i + 32] for i in range(0, len(w), 32)) or w for w in words)
 
 
+def _cell(text: str) -> str:
+    return text if len(text) <= WRAP else breakable(text)
+
+
 def _block(block: Text | Math | PreparedTable | PreparedFigure, root: Path) -> list[dict[str, Any]]:
     if isinstance(block, Text):
         return [{"kind": "text", "paragraphs": [inline(p) for p in paragraphs(block.text)]}]
@@ -120,15 +126,34 @@ def _figure(figure: PreparedFigure, root: Path) -> dict[str, Any]:
         "alt": figure.alt,
         "number": figure.number,
         "caption": inline(figure.caption),
-        "width": PORTRAIT if figure.width == "full" else 0.78 * PORTRAIT,
+        "width": min(
+            PORTRAIT if figure.width == "full" else 0.78 * PORTRAIT,
+            TALLEST * figure.size[0] / figure.size[1],
+        ),
     }
 
 
 def _natural(column: PreparedColumn, cells: list[str]) -> int:
     """Width of a column in characters, after wrapping."""
-    heading = max((len(part) for part in column.name.split("_")), default=0) + 1
+    heading = max(map(len, column.name.split("_"))) + 1  # broken after underscores
     body = max(map(len, cells), default=0)
     return max(heading, len(column.unit), body if column.numeric else min(body, WRAP))
+
+
+def heading(name: str, width: int) -> str:
+    r"""A column's name, broken after underscores into lines of at most ``width`` characters.
+
+    Examples
+    --------
+    >>> heading("mutual_information", 12)
+    'mutual_\ninformation'
+    """
+    lines = [""]
+    for part in re.findall(r"[^_]*_|[^_]+", name):
+        if lines[-1] and len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
 
 
 def layout(widths: list[int]) -> tuple[bool, float, list[list[int]]]:
@@ -175,14 +200,16 @@ def _table(table: PreparedTable) -> list[dict[str, Any]]:
                 "landscape": landscape,
                 "first": k == 0,
                 "size": size,
-                "heads": [[breakable(c.name), c.unit] for c in columns],
+                "heads": [[heading(c.name, widths[j]), c.unit] for j, c in zip(group, columns, strict=True)],
                 "numeric": [c.numeric for c in columns],
                 "share": [
                     0 if c.numeric or max(map(len, by_column[j]), default=0) <= WRAP
                     else min(max(map(len, by_column[j])), 90)
                     for j, c in zip(group, columns, strict=True)
                 ],
-                "rows": [[breakable(row[j]) for j in group] for row in table.rows],
+                "rows": [
+                    [_cell(row[j]) for j in group] for row in table.rows
+                ],
             }
         )  # fmt: skip
     return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_SVG = 180_000  # bytes; a larger drawing is embedded as a picture
 DPI = 160
+SHORT = 48  # characters; longer values of a record stand on a line of their own
 # numbers that come as text: −1.25, 12 %, 3.1 ± 0.2, 3.1 [2.9, 3.3]
 _WRITTEN_NUMBER = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?( ?%)?( (±|\[|\().*)?|–")
 _LEADING = re.compile(r"(?<=[\d%]) ?(%|±|\[|\().*")
@@ -283,15 +284,30 @@ def render_png(drawing: Any) -> bytes:
 
 
 def flatten(record: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """A nested record as (name, text) pairs, in the order given."""
-    if isinstance(record, dict):
-        return [
-            pair
-            for key, value in record.items()
-            for pair in flatten(value, f"{prefix} · {key}" if prefix else str(key))
-        ]
-    if isinstance(record, list | tuple):
-        record = ", ".join(str(x) for x in record) or "none"
-    if isinstance(record, float):
-        record = f"{record:.6g}"
-    return [(prefix, "none" if record is None else str(record))]
+    """A nested record as (name, text) lines; an inner mapping of short values is one line.
+
+    Examples
+    --------
+    >>> flatten({"seeds": [0, 1], "versions": {"jax": "0.10", "numpy": "2.3"}})
+    [('seeds', '0, 1'), ('versions', 'jax 0.10; numpy 2.3')]
+    """
+    if isinstance(record, Mapping):
+        short = {str(key): _scalar(value) for key, value in record.items()}
+        if prefix and all(text is not None and len(text) <= SHORT for text in short.values()):
+            return [(prefix, "; ".join(f"{key} {text}" for key, text in short.items()))]
+        stem = f"{prefix} · " if prefix else ""
+        return [line for key, value in record.items() for line in flatten(value, f"{stem}{key}")]
+    text = _scalar(record)
+    if text is not None:
+        return [(prefix, text)]
+    return [line for i, value in enumerate(record, 1) for line in flatten(value, f"{prefix} {i}")]
+
+
+def _scalar(value: Any) -> str | None:
+    """A number, a word or a list of such as text; None for anything that holds records."""
+    if isinstance(value, list | tuple):
+        parts = [_scalar(x) for x in value]
+        return None if None in parts else ", ".join(filter(None, parts)) or "none"
+    if isinstance(value, Mapping):
+        return None
+    return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

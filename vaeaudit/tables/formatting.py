@@ -49,7 +49,7 @@ def _decimals(values: Sequence[float]) -> int | None:
     if largest >= 1e6 or largest < 1e-4 or largest / min(sizes) > 1e5:
         return None
     decimals = max(2 - math.floor(math.log10(largest)), 2 if largest < 1e3 else 1 if largest < 1e4 else 0)
-    while decimals > 0 and all(math.isclose(s, round(s, decimals - 1), rel_tol=1e-9) for s in sizes):
+    while decimals > 0 and all(math.isclose(s, round(s, decimals - 1), rel_tol=1e-6) for s in sizes):
         decimals -= 1
     return decimals
 
