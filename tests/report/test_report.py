@@ -281,8 +281,9 @@ def test_without_typst_the_html_is_still_written(tmp_path, monkeypatch):
 
 def test_wide_tables_get_smaller_type_then_a_landscape_page_then_parts():
     assert layout([10] * 5) == (False, 8.5, [list(range(5))])
-    assert layout([10] * 10)[:2] == (False, 6.5)
-    assert layout([10] * 12)[0] is True
+    assert layout([10] * 11)[:2] == (False, 7.5)
+    assert layout([10] * 12)[:2] == (False, 6.5)
+    assert layout([10] * 15)[:2] == (True, 8.5)
     landscape, size, groups = layout([10] * 60)
     assert (landscape, size) == (True, 6.5)
     assert len(groups) > 1

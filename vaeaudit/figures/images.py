@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from vaeaudit.core.errors import ArgumentError, ShapeError
-from vaeaudit.figures.style import FULL, new_figure, style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from vaeaudit.figures.style import FULL, style
 
 
 def image_grid(
@@ -64,11 +62,13 @@ def image_grid(
     gap = max(1, round(0.08 * width))
     mosaic = _mosaic(pictures, gap)
     with style():
-        label_width = 0.075 * max((len(x) for x in row_labels), default=0)
-        across = (FULL - label_width) * min(columns / 6, 1.0)
-        tall = across * mosaic.shape[0] / mosaic.shape[1] + (0.25 if column_labels else 0.05)
-        figure = new_figure(FULL, max(tall, 0.5), tight=True)
-        axes = figure.subplots()
+        margin = max(map(_text_width, row_labels), default=0.0) + (0.12 if row_labels else 0.02)
+        top = 0.24 if column_labels else 0.02
+        across = (FULL - margin - 0.02) * min(columns / 6, 1.0)
+        tall = across * mosaic.shape[0] / mosaic.shape[1]
+        figure = Figure(figsize=(FULL, tall + top + 0.02))
+        height_in = tall + top + 0.02
+        axes = figure.add_axes((margin / FULL, 0.02 / height_in, across / FULL, tall / height_in))
         axes.imshow(mosaic, interpolation="nearest", aspect="equal")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
@@ -79,8 +79,14 @@ def image_grid(
         axes.set_xticks(
             middle if column_labels else [], list(column_labels[:columns]) if column_labels else []
         )
-        axes.set_anchor("W" if not row_labels else "C")
     return figure
+
+
+def _text_width(text: str) -> float:
+    """Width of a tick label in inches."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=8).get_extents().width) / 72 if text.strip() else 0.0
 
 
 def _mosaic(pictures: np.ndarray, gap: int) -> np.ndarray:

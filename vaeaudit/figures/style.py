@@ -65,10 +65,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, *, tight: bool = False) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure of the given size in inches that arranges its parts by itself."""
-    pad, space = (0.01, 0.02) if tight else (0.04, 0.045)
-    engine = ConstrainedLayoutEngine(w_pad=pad, h_pad=pad, wspace=space, hspace=space)
+    engine = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04, wspace=0.045, hspace=0.045)
     return Figure(figsize=(width, height), layout=engine)
 
 

@@ -19,7 +19,7 @@ from vaeaudit.report.prepare import PreparedColumn, PreparedFigure, PreparedPage
 PORTRAIT, LANDSCAPE = 470.0, 700.0  # width of the text in points
 TALLEST = 600.0  # height of a figure in points, so that heading and caption fit on its page
 SIZES = (8.5, 7.5, 6.5)  # points, tried in this order on each format
-CHAR, GUTTER = 0.52, 10.0  # mean width of a character in em; space between columns in points
+CHAR, GUTTER = 0.45, 8.0  # mean width of a character in em; space between columns in points
 WRAP = 30  # characters; longer cells are wrapped
 
 
