@@ -166,16 +166,16 @@ def test_interruption_leaves_by_the_progress_callback(data):
 
 def test_early_stopping_keeps_the_best_and_stops_each_run_by_itself(data):
     """A rate so high that validation worsens: that run stops, its slow neighbour goes on."""
-    stopped = va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=14, learning_rate=[1e-3, 0.3], patience=2)
+    stopped = va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=14, learning_rate=[1e-3, 2.0], patience=2)
     counts = stopped.history.groupby("learning_rate")["epoch"].max()
     assert counts[1e-3] == 14
-    assert counts[0.3] < 14
-    rows = stopped.history.query("learning_rate == 0.3")
+    assert counts[2.0] < 14
+    rows = stopped.history.query("learning_rate == 2.0")
     best = rows["validation_objective_value"].idxmax()
     assert len(rows) - 1 - (best - rows.index[0]) == 2
     # the kept parameters are those of the best epoch: a run that ends there has the same bits
     upto = int(rows.loc[best, "epoch"])
-    again = va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=upto, learning_rate=[0.3])
+    again = va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=upto, learning_rate=[2.0])
     assert upto < 14
     np.testing.assert_allclose(
         stopped.models[1].encoder.loc_head.weight, again.models[0].encoder.loc_head.weight, rtol=1e-5

@@ -72,13 +72,14 @@ class TotalCorrelation(Objective):
 
     def log_ratio(self, terms: Terms) -> Array:
         """Estimate of log q(z) − Σ_j log q(z_j) at the first sample of each datum, (batch,)."""
-        z = terms.z[0]
-        u = (z[:, None, :] - terms.loc[None]) / terms.scale[None]  # row: z_i, column: q(·|x_k)
-        log_q = -0.5 * u * u - jnp.log(terms.scale)[None] - 0.5 * LOG_2PI
-        log_weight = stratified_log_weights(z.shape[0], terms.num_data)
-        joint = jax.nn.logsumexp(log_weight + jnp.sum(log_q, axis=-1), axis=1)
-        marginals = jax.nn.logsumexp(log_weight[:, :, None] + log_q, axis=1)  # one weight per dimension
-        return joint - jnp.sum(marginals, axis=-1)
+        z, loc, scale = terms.z[0].T, terms.loc.T, terms.scale.T  # latent first: sums run along rows
+        # a product, not a quotient: compilers rewrite the latter in some programs only, and bits differ
+        u = (z[:, :, None] - loc[:, None]) * (1.0 / scale)[:, None]  # row: z_i, column: q(·|x_k)
+        log_q = -0.5 * u * u - jnp.log(scale)[:, None] - 0.5 * LOG_2PI  # (latent, batch, batch)
+        log_weight = stratified_log_weights(z.shape[1], terms.num_data)
+        joint = jax.nn.logsumexp(log_weight + jnp.sum(log_q, axis=0), axis=-1)
+        marginals = jax.nn.logsumexp(log_weight + log_q, axis=-1)  # one weight per dimension
+        return joint - jnp.sum(marginals, axis=0)
 
     def __call__(self, terms: Terms) -> Array:
         return terms.expected_log_likelihood - terms.rate - (self.weight - 1.0) * self.log_ratio(terms)

@@ -81,6 +81,9 @@ class Shared(NamedTuple):
     first_epoch: Leaf  # ()
     num_epochs: Leaf  # epochs of this chunk to run, ()
     total_epochs: Leaf  # ()
+    num_data: (
+        Leaf  # N, (); an argument and not a constant, which the compiler would fold with other roundings
+    )
 
 
 def initial_state(plan: Plan, params: list[np.ndarray]) -> State:
@@ -127,7 +130,9 @@ def _branches(plan: Plan, *, gradients: bool) -> list[Any]:
     return made if len(made) > 1 else made * 2  # one branch would be inlined and fused differently
 
 
-def _terms(plan: Plan, model: AbstractVAE, x: Array, key: Array, run: Runs, progress: Array, n: int) -> Terms:
+def _terms(
+    plan: Plan, model: AbstractVAE, x: Array, key: Array, run: Runs, progress: Array, n: Array
+) -> Terms:
     return compute_terms(
         model,
         x,
@@ -151,7 +156,6 @@ def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array)
     branches, adam = _branches(plan, gradients=True), _adam(plan)
     value_branches = _branches(plan, gradients=False)
     run_key = jax.random.wrap_key_data(run.noise_key)
-    n = shared.train.shape[0]
     total_steps = jnp.asarray(shared.total_epochs * plan.num_steps, jnp.float32)
 
     def step(carry: tuple[State, Array], t: tuple[Array, Array]) -> tuple[tuple[State, Array], None]:
@@ -164,7 +168,7 @@ def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array)
         progress = index.astype(jnp.float32) / total_steps
 
         def terms_of(params: list[Array]) -> Terms:
-            return _terms(plan, plan.skeleton.join(params), x, key, run, progress, n)
+            return _terms(plan, plan.skeleton.join(params), x, key, run, progress, shared.num_data)
 
         terms, pull_back = jax.vjp(terms_of, state.params)
         values, by_terms = lax.switch(run.kind, branches, run.numbers, terms, key)
@@ -189,7 +193,7 @@ def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array)
             if plan.binarise:
                 draw = jax.random.uniform(jax.random.fold_in(block_key, 2), x.shape, x.dtype)
                 x = (draw < x).astype(x.dtype)
-            terms = _terms(plan, model, x, block_key, run, progress, n)
+            terms = _terms(plan, model, x, block_key, run, progress, shared.num_data)
             values = lax.switch(run.kind, value_branches, run.numbers, terms, block_key)
             return _measured(values, terms, shared.validation_weight[i])
 
@@ -238,14 +242,12 @@ def _train_many(plan: Plan, shared: Shared, state: State, runs: Runs, rows: Arra
 
 def jitted(plan: Plan, devices: list[Any]) -> Any:
     """The program: (shared, state, runs, rows) → (state, history (model, chunk, 8)); state is donated."""
-    body = partial(_train_many, plan)
-    if plan.num_devices > 1:
-        mesh = Mesh(devices[: plan.num_devices], ("model",))
-        body = jax.shard_map(
-            body,
-            mesh=mesh,
-            in_specs=(P(), P("model"), P("model"), P("model")),
-            out_specs=(P("model"), P("model")),
-            check_vma=False,
-        )
+    # a mesh even of one device: the same program text for any number of them
+    body = jax.shard_map(
+        partial(_train_many, plan),
+        mesh=Mesh(devices[: plan.num_devices], ("model",)),
+        in_specs=(P(), P("model"), P("model"), P("model")),
+        out_specs=(P("model"), P("model")),
+        check_vma=False,
+    )
     return jax.jit(body, donate_argnums=(1,))

@@ -17,7 +17,8 @@ from vaeaudit.core.errors import ArgumentError
 from vaeaudit.models.vae import AbstractVAE
 from vaeaudit.objectives.base import Objective
 from vaeaudit.objectives.registry import parse
-from vaeaudit.training.driver import Options, train
+from vaeaudit.training.driver import train
+from vaeaudit.training.grouping import Options
 from vaeaudit.training.inputs import (
     Schedule,
     check_numbers,
