@@ -1,5 +1,6 @@
 """A model given by its functions means the same in every framework and parameterisation."""
 
+import importlib.util
 import math
 import subprocess
 import sys
@@ -28,12 +29,17 @@ SPREADS = {
 }
 
 
+def torch_or_skip():
+    return pytest.importorskip(
+        "torch", reason="PyTorch is not a dependency; its adapter is tested where it is"
+    )
+
+
 def build(framework="numpy", encoder_output="loc_scale", **options):
     fields = {"likelihood": "gaussian", "likelihood_scale": 0.5, **options}
     spread = SPREADS[encoder_output].astype(np.float32)
     if framework == "torch":
-        import torch
-
+        torch = torch_or_skip()
         w, e, s = (torch.tensor(a, dtype=torch.float32) for a in (WEIGHT, ENCODER, spread))
         functions = {"encode": lambda x: (x @ e, s.expand(len(x), -1)), "decode": lambda z: z @ w}
     elif framework == "jax":
@@ -193,7 +199,7 @@ def test_three_outputs_and_wrong_shapes_are_named_by_the_audit():
 
 
 def test_torch_modules_in_training_mode_are_refused():
-    import torch
+    torch = torch_or_skip()
 
     class VAE(torch.nn.Module):
         def __init__(self):
@@ -221,6 +227,29 @@ def test_torch_modules_in_training_mode_are_refused():
     np.testing.assert_allclose(loc, expected[:, :2], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(scale, np.exp(0.5 * expected[:, 2:]), rtol=1e-5)
     assert all(p.grad is None for p in module.parameters())
+
+
+def test_keras_functions_and_layers_run_in_inference_mode():
+    if importlib.util.find_spec("keras") is None:  # importing it here would choose its backend
+        pytest.skip("Keras is not a dependency; its adapter is tested where it is")
+    torch_or_skip()
+    code = (
+        "import os; os.environ['KERAS_BACKEND'] = 'torch'\n"
+        "import keras, numpy as np, jax.numpy as jnp, vaeaudit as va\n"
+        "decode = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)])\n"
+        "encode = lambda x: (x[:, :2], keras.ops.zeros_like(x[:, :2]))\n"
+        "m = va.from_decoder(encode=encode, decode=decode, latent_dim=2, encoder_output='loc_log_var',\n"
+        "    likelihood='gaussian', likelihood_scale=1.0, framework='keras')\n"
+        "z = np.random.default_rng(0).normal(size=(5, 2)).astype('float32')\n"
+        "w, b = (keras.ops.convert_to_numpy(v) for v in decode.layers[-1].weights)\n"
+        "assert np.allclose(m.decode(jnp.asarray(z)), z @ w + b, atol=1e-5)\n"
+        "loc, scale = m.encode(jnp.ones((4, 3)))\n"
+        "assert np.all(np.asarray(scale) == 1.0) and loc.shape == (4, 2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_large_arrays_do_not_block_on_one_core():

@@ -6,12 +6,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from vaeaudit.core.errors import StoreError
 
 TEMPORARY = ".tmp-"  # prefix of files in the making; safe to delete when nobody writes
+_RENDERED = re.compile(r"\..+\.(csv|json|html|pdf|svg|png)\.[a-z0-9_]{8}")  # those of `vaeaudit.tables.files`
 
 _CAUSES = {
     errno.ENOSPC: "no space left on the device. Free some space, or choose another folder with --output",
@@ -91,6 +93,7 @@ def write_bytes(path: Path, content: bytes) -> str:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of writers that were killed; call only while holding the lock."""
-    for path in folder.rglob(TEMPORARY + "*"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    for path in folder.rglob(".*"):
+        if path.name.startswith(TEMPORARY) or _RENDERED.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
