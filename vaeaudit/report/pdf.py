@@ -48,7 +48,7 @@ def to_pdf(page: PreparedPage) -> bytes:
         )
         try:
             compiler = typst.Compiler(str(root / "page.typ"), root=str(root), ignore_system_fonts=True)
-            content = compiler.compile(format="pdf", timestamp=0)
+            content = compiler.compile(format="pdf")
         except typst.TypstError as error:
             raise ReportError(
                 f"typst could not set the page {page.name!r}: {error.message}. "
