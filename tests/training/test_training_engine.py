@@ -8,6 +8,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import vaeaudit as va
@@ -33,20 +34,22 @@ def same(a, b):
     return all(np.array_equal(u, v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-@pytest.mark.parametrize("name", ["beta(0.1)", "mmd(10)", "iwae(3)"])
+@pytest.mark.parametrize("name", ["mmd(10)", "iwae(3)"])
 def test_a_run_alone_gives_the_same_bits(name, result, data):
     alone = va.fit(initialise(BUILD, [1])[0], name, data, rng_key=1, epochs=3)
     label = va.objectives.parse(name).name
     assert same(alone.model, result.select(objective=label, seed=1)[0])
     rows = result.history.query("objective == @label and seed == 1")
-    np.testing.assert_array_equal(alone.history.to_numpy(), rows[alone.history.columns].to_numpy())
+    pd.testing.assert_frame_equal(
+        alone.history, rows[alone.history.columns].reset_index(drop=True), check_exact=True
+    )
 
 
 def test_one_device_gives_the_same_bits_as_two(result, data):
     assert jax.device_count() >= 2, "tests force two host devices"
     single = va.sweep(BUILD, OBJECTIVES, data, seeds=[0, 1], epochs=3, num_devices=1)
     assert same(single.models, result.models)
-    np.testing.assert_array_equal(single.history.to_numpy(), result.history.to_numpy())
+    pd.testing.assert_frame_equal(single.history, result.history, check_exact=True)
 
 
 def test_the_length_of_chunks_does_not_matter(result, data, monkeypatch):
@@ -56,8 +59,8 @@ def test_the_length_of_chunks_does_not_matter(result, data, monkeypatch):
 
 
 def test_vmap_agrees_with_map(result, data):
-    batched = va.sweep(BUILD, OBJECTIVES[:3], data, seeds=[0, 1], epochs=3, mode="vmap")
-    for a, b in zip(batched.models, result.models[:6], strict=True):
+    batched = va.sweep(BUILD, OBJECTIVES[:2], data, seeds=[0, 1], epochs=3, mode="vmap")
+    for a, b in zip(batched.models, result.models[:4], strict=True):
         np.testing.assert_allclose(a.encoder.loc_head.weight, b.encoder.loc_head.weight, rtol=2e-3, atol=2e-4)
     np.testing.assert_allclose(
         batched.history["elbo"], result.history["elbo"][: len(batched.history)], rtol=1e-3
@@ -88,8 +91,8 @@ def test_seeds_fix_the_start_whoever_else_is_there():
 
 SCRIPT = """
 import functools, hashlib, jax, vaeaudit as va
-build = functools.partial(va.mlp_vae, event_shape=(8, 8), latent_dim=2, hidden=(8,))
-s = va.sweep(build, ["elbo", "mmd(5)"], va.load_data("digits"), seeds=[0, 7], epochs=2)
+build = functools.partial(va.mlp_vae, event_shape=(8, 8), latent_dim=2, hidden=())
+s = va.sweep(build, ["elbo", "beta(0.5)"], va.load_data("digits"), seeds=[0, 7], epochs=2)
 h = hashlib.sha256(s.history.to_csv(index=False).encode())
 for leaf in jax.tree.leaves(s.models): h.update(leaf.tobytes())
 print(h.hexdigest())
@@ -119,14 +122,14 @@ def test_one_broken_run_is_a_flag_and_all_broken_an_error(data):
     assert mixed.settings["learning_rate"].tolist() == [1e-3, 1e30]
     assert mixed.history.query("learning_rate == 1e-3")["elbo"].notna().all()
     with pytest.raises(TrainingError, match="learning rate"):
-        va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=2, learning_rate=1e30)
+        va.sweep(BUILD, ["elbo"], data, seeds=[0, 1], epochs=2, learning_rate=1e30)
 
 
 def test_several_architectures_get_a_column(data):
-    builds = {"narrow": BUILD, "wide": functools.partial(BUILD, hidden=(24,))}
+    builds = {"narrow": BUILD, "linear": functools.partial(BUILD, hidden=())}
     both = va.sweep(builds, ["elbo"], data, seeds=[0], epochs=1)
-    assert both.settings["model"].tolist() == ["narrow", "wide"]
-    assert both.models[1].encoder.loc_head.weight.shape == (3, 24)
+    assert both.settings["model"].tolist() == ["narrow", "linear"]
+    assert both.models[1].encoder.loc_head.weight.shape == (3, 64)
     assert "model" in both.history
 
 
@@ -145,13 +148,13 @@ def test_settings_that_are_numbers_share_one_program(data, monkeypatch):
 def test_progress_announces_compilation_and_counts_epochs(data, monkeypatch):
     monkeypatch.setattr(driver, "_COMPILED", {})
     events = []
-    va.sweep(BUILD, ["elbo", "iwae(2)"], data, seeds=[0], epochs=3, progress=lambda *a: events.append(a))
+    va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=3, progress=lambda *a: events.append(a))
     names = [e[2]["event"] for e in events]
     assert names[0] == "compiling"
-    assert names.count("compiling") == 2
+    assert names.count("compiling") == 1
     last = events[-1]
     assert last[:2] == (3, 3)
-    assert last[2]["num_groups"] == 2
+    assert last[2]["num_groups"] == 1
     assert last[2]["seconds"] > 0
 
 
@@ -165,21 +168,27 @@ def test_interruption_leaves_by_the_progress_callback(data):
 
 
 def test_early_stopping_keeps_the_best_and_stops_each_run_by_itself(data):
-    """A rate so high that validation worsens: that run stops, its slow neighbour goes on."""
-    stopped = va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=14, learning_rate=[1e-3, 2.0], patience=2)
-    counts = stopped.history.groupby("learning_rate")["epoch"].max()
-    assert counts[1e-3] == 14
-    assert counts[2.0] < 14
-    rows = stopped.history.query("learning_rate == 2.0")
-    best = rows["validation_objective_value"].idxmax()
-    assert len(rows) - 1 - (best - rows.index[0]) == 2
-    # the kept parameters are those of the best epoch: a run that ends there has the same bits
-    upto = int(rows.loc[best, "epoch"])
-    again = va.sweep(BUILD, ["elbo"], data, seeds=[0], epochs=upto, learning_rate=[2.0])
-    assert upto < 14
-    np.testing.assert_allclose(
-        stopped.models[1].encoder.loc_head.weight, again.models[0].encoder.loc_head.weight, rtol=1e-5
+    """The schedule turns round after 4 epochs, so that the faster run worsens; the other hardly moves."""
+    turn = lambda epoch, epochs: 1.0 if epoch < 4 else -1.0  # noqa: E731
+    stopped = va.sweep(
+        BUILD,
+        ["autoencoder"],
+        data,
+        seeds=[0],
+        epochs=20,
+        learning_rate=[3e-3, 1e-3],
+        patience=2,
+        schedule=turn,
     )
+    assert not stopped.settings["diverged"].any()
+    for model, (_, rows) in zip(
+        stopped.models, stopped.history.groupby("learning_rate", sort=False), strict=True
+    ):
+        held = rows["validation_objective_value"].to_numpy()
+        assert len(held) == np.argmax(held) + 1 + 2 < 20
+        kept = va.objectives.score(model, "autoencoder", data.validation).mean.value
+        assert kept == pytest.approx(held.max(), rel=1e-5)
+        assert kept > held[-1] + 0.01
 
 
 def test_what_is_refused(data):

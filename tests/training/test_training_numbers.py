@@ -105,19 +105,21 @@ def test_training_finds_the_closed_form_optimum():
         return Scalar(slope=jnp.zeros(()), log_scale=jnp.zeros(()), w=W, s=S, latent_dim=1)
 
     result = va.sweep(
-        build, list(OPTIMA), x, seeds=[0], epochs=150, batch_size=64, learning_rate=0.02, schedule="cosine"
+        build,
+        [*OPTIMA, "beta(-1)"],
+        x,
+        seeds=[0],
+        epochs=150,
+        batch_size=64,
+        learning_rate=0.02,
+        schedule="cosine",
     )
-    for model, name in zip(result.models, OPTIMA, strict=True):
+    for model, name in zip(result.models, OPTIMA, strict=False):
         scale, slope = OPTIMA[name]
         assert float(jnp.exp(model.log_scale)) == pytest.approx(scale, rel=0.02), name
         assert float(model.slope) == pytest.approx(slope, rel=0.05 if "iwae" in name else 0.02), name
-
-
-def test_flipping_the_sign_of_the_kl_makes_it_grow():
-    x = np.random.default_rng(1).normal(size=(256, 1)).astype(np.float32)
-    model = Scalar(slope=jnp.asarray(0.1), log_scale=jnp.zeros(()), w=W, s=S, latent_dim=1)
-    fit = va.fit(model, "beta(-1)", x, epochs=20, learning_rate=0.02)
-    assert fit.history["rate"].iloc[-1] > 10 * fit.history["rate"].iloc[0] > 0
+    flipped = result.history.query("objective == 'beta(-1)'")["rate"].to_numpy()
+    assert flipped[20] > 10 * flipped[0] > 0  # the sign turned round: the rate grows
 
 
 def test_a_learned_scale_ends_at_the_mean_squared_error():

@@ -1,0 +1,215 @@
+"""Training speed: model-steps per second of a sweep against PyTorch loops of the same network.
+
+    python benchmarks/sweep.py [--rounds 5] [--quick] [--whole-process]
+
+Before any timing, both implementations train to the same ELBO within their spread over seeds.
+PyTorch runs in processes of its own, with every threading that the cores allow; the best counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from timing import machine, ratio, table, take_turns, write
+from torch_vae import Net, flops_per_step, plain_loop, worker
+
+from vaeaudit.core.devices import configure_devices, usable_cores
+
+NETS = {
+    "64-64-64-8": Net(event=64, hidden=(64, 64), latent=8),
+    "784-400-20": Net(event=784, hidden=(400,), latent=20),
+}
+
+
+def images(net: Net) -> np.ndarray:
+    """Binary digits: 8×8 as they are, 28×28 by spline zoom."""
+    from scipy.ndimage import zoom
+
+    import vaeaudit as va
+
+    grey = va.load_data("digits", form="grey").train
+    side = round(net.event**0.5)
+    if side != 8:
+        grey = zoom(grey, (1, side / 8, side / 8), order=1)
+    return (grey >= 0.5).astype(np.float32).reshape(len(grey), -1)
+
+
+def our_sweep(net: Net, data: np.ndarray, models: int, epochs: int, num_devices: int | None = None):
+    """Train ``models`` ELBO runs of one architecture."""
+    import vaeaudit as va
+
+    return va.sweep(_builder(net), ["elbo"], data, seeds=range(models), epochs=epochs, batch_size=net.batch,
+                    num_devices=num_devices)  # fmt: skip
+
+
+@functools.lru_cache
+def _builder(net: Net):
+    import vaeaudit as va
+
+    return functools.partial(va.mlp_vae, event_shape=(net.event,), latent_dim=net.latent, hidden=net.hidden)
+
+
+def same_elbo(net: Net, epochs: int = 40, seeds: int = 4) -> dict[str, float]:
+    """Training ELBO of the last 5 epochs under both, and whether they agree within 3 standard errors."""
+    data = images(net)
+    history = our_sweep(net, data, seeds, epochs).history
+    ours = history[history.epoch > epochs - 5].groupby("seed")["elbo"].mean().to_numpy()
+    theirs = []
+    for seed in range(seeds):
+        kept: list[float] = []
+        plain_loop(net, data, epochs, seed, kept)
+        theirs.append(np.mean(kept[-5:]))
+    gap = float(np.mean(ours) - np.mean(theirs))
+    se = float(np.hypot(np.std(ours, ddof=1), np.std(theirs, ddof=1)) / np.sqrt(seeds))
+    if abs(gap) > 3 * se + 0.05:
+        raise SystemExit(f"the implementations differ: ELBO gap {gap:.3f} nats, standard error {se:.3f}")
+    return {"ours": float(np.mean(ours)), "torch": float(np.mean(theirs)), "gap": gap, "gap_se": se}
+
+
+class TorchPool:
+    """Processes with ``threads`` each, training one model apiece at the same time."""
+
+    def __init__(self, net: Net, data: np.ndarray, processes: int, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.ends, self.processes = [], []
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=worker, args=(theirs, net, data, threads), daemon=True)
+            process.start()
+            self.ends.append(ours)
+            self.processes.append(process)
+
+    def train(self, kind: str, epochs: int) -> None:
+        for seed, end in enumerate(self.ends):
+            end.send((kind, epochs, seed))
+        for end in self.ends:
+            end.recv()
+
+    def close(self) -> None:
+        for end, process in zip(self.ends, self.processes, strict=True):
+            end.send(None)
+            process.join()
+
+
+def compare(name: str, net: Net, rounds: int, quick: bool) -> dict:
+    """Time all contenders on one network; rates are model-steps per second."""
+    data, cores = images(net), usable_cores()
+    steps = len(data) // net.batch
+    models, epochs = (8, 8) if quick else (32, 20) if net.event < 100 else (8, 8)
+    torch_epochs = 4 if quick or net.event > 100 else 20
+    contenders = {
+        "vaeaudit sweep": (lambda: our_sweep(net, data, models, epochs), models * epochs * steps),
+        "vaeaudit one by one": (lambda: our_sweep(net, data, models, epochs, 1), models * epochs * steps),
+    }
+    pools = {}
+    for processes, threads in {(1, 1), (1, cores), (cores, 1)}:
+        label = f"{processes} × {threads} thread{'s' if threads > 1 else ''}"
+        pools[label] = TorchPool(net, data, processes, threads)
+        for kind in ("plain", "tuned"):
+            contenders[f"torch {kind}, {label}"] = (
+                functools.partial(pools[label].train, kind, torch_epochs),
+                processes * torch_epochs * steps,
+            )
+    timings = take_turns(contenders, rounds)
+    for pool in pools.values():
+        pool.close()
+    ours = timings["vaeaudit sweep"]
+    best = {
+        kind: max((n for n in timings if n.startswith(f"torch {kind}")), key=lambda n: timings[n].rate)
+        for kind in ("plain", "tuned")
+    }
+    rows = []
+    for label, timing in timings.items():
+        middle, low, high = ratio(ours, timing)
+        mark = " (best)" if label in best.values() else ""
+        rows.append([label + mark, f"{timing.rate:,.0f}", f"{middle:.2f}", f"{low:.2f}–{high:.2f}"])
+    print(f"\n{name}, batch {net.batch}, {models} models, {rounds} rounds")
+    print(table(["contender", "model-steps / s", "sweep is × faster (median)", "range"], rows))
+    gflops = ours.rate * flops_per_step(net) / 1e9
+    print(f"matrix products of the sweep: {gflops:.0f} GFLOP/s")
+    return {
+        "rates": {label: timing.rate for label, timing in timings.items()},
+        "seconds": {label: timing.seconds.tolist() for label, timing in timings.items()},
+        "ratios": {label: ratio(ours, timing) for label, timing in timings.items()},
+        "best": best,
+        "models": models,
+        "epochs": epochs,
+        "torch_epochs": torch_epochs,
+        "matrix_gflops": gflops,
+    }
+
+
+WHOLE = """
+from vaeaudit.core.devices import configure_devices
+configure_devices()
+import functools, vaeaudit as va
+build = functools.partial(va.mlp_vae, event_shape=(8, 8), latent_dim=8, hidden=(64, 64))
+va.sweep(build, ["elbo"], va.load_data("digits"), seeds=range(32), epochs=100)
+"""
+WHOLE_TORCH = """
+import sys; sys.path.insert(0, {folder!r})
+import torch; torch.set_num_threads({threads})
+import vaeaudit as va
+from torch_vae import Net, tuned_loop
+data = va.load_data("digits").train.reshape(-1, 64).copy()
+for seed in range({first}, 32, {stride}): tuned_loop(Net(64, (64, 64), 8), data, 100, seed)
+"""
+
+
+def whole_process() -> dict[str, float]:
+    """Seconds for 32 VAEs × 100 epochs of digits in fresh processes, our cache cold and warm."""
+    seconds = {}
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "VAEAUDIT_CACHE_DIR": cache}
+        environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+        for label in ("vaeaudit, cold cache", "vaeaudit, warm cache"):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", WHOLE], env=environment, check=True)
+            seconds[label] = time.perf_counter() - start
+    cores = usable_cores()
+    start = time.perf_counter()
+    script = functools.partial(WHOLE_TORCH.format, folder=str(Path(__file__).parent), threads=1, stride=cores)
+    running = [subprocess.Popen([sys.executable, "-c", script(first=i)]) for i in range(cores)]
+    if any(process.wait() for process in running):
+        raise SystemExit("a torch process failed")
+    seconds[f"torch tuned, {cores} processes"] = time.perf_counter() - start
+    print("\n32 VAEs (64-64-64-8) × 100 epochs of digits, whole process")
+    print(table(["run", "seconds"], [[label, f"{s:.1f}"] for label, s in seconds.items()]))
+    return seconds
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
+    parser.add_argument("--whole-process", action="store_true", help="also time fresh processes")
+    arguments = parser.parse_args()
+    configure_devices(compilation_cache=False)
+    import torch
+
+    record = {"machine": {**machine(), "torch": torch.__version__}, "nets": {}, "same_elbo": {}}
+    for name, net in NETS.items():
+        if net.event < 100:
+            record["same_elbo"][name] = agreement = same_elbo(net)
+            print(f"{name}: training ELBO {agreement['ours']:.3f} (ours), {agreement['torch']:.3f} (torch)")
+        record["nets"][name] = compare(name, net, arguments.rounds, arguments.quick)
+    if arguments.whole_process:
+        record["whole_process_seconds"] = whole_process()
+    print(f"\nwritten to {write('sweep', record)}")
+
+
+if __name__ == "__main__":
+    main()
