@@ -90,7 +90,7 @@ def findings(settings: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) ->
             Finding(
                 "pass",
                 f"Never above log p(x) where that is exact ({data} held-out data per objective): {_names(kept)}.",
-                "Tested per datum with a family-wise error of 5 %.",
+                "Tested per datum, with an error of 5 % for all data and models of this page together.",
             )
         )
         for name, rows in above.groupby("objective", sort=False):
@@ -321,7 +321,7 @@ def _bound_blocks(frames: Mapping[str, pd.DataFrame]) -> list[Any]:
         Text(
             "For each held-out datum, is the value of the objective that trained the model above the exact "
             "log p(x) of that model? A datum counts only when the excess is certain: one-sided tests with a "
-            "family-wise error of 5 % (Holm). A lower bound must show zero."
+            "error of 5 % for all data and models of this page together (Holm, Bonferroni). A lower bound must show zero."
         ),
         Table(
             "bound_shares",
