@@ -90,7 +90,7 @@ def _scripts(node: Scripts) -> str:
 def _grid(grid: Grid) -> str:
     rows = [[typst_math(cell) for cell in row] for row in grid.rows]
     if grid.kind == "cases":
-        return f"cases({', '.join(' & '.join(row) for row in rows)})"
+        return f"cases({', '.join(' & quad '.join(row) for row in rows)})"
     if grid.kind == "matrix":
         delim = f'delim: "{grid.opening}"' if grid.opening else "delim: #none"
         return f"mat({delim}, {'; '.join(', '.join(row) for row in rows)})"
