@@ -300,7 +300,7 @@ def _of_population(draws: _Draws, density: MixtureDensity, fits: Fits, method: M
         ("dimwise_kl", "lower"): [Side("leave-one-out marginals", value["dimwise lower"])],
         ("dimwise_kl", "upper"): [Side("self-inclusive marginals", value["dimwise upper"])],
     }
-    fields: dict[str, Any] = {"num_data": n, "num_samples": draws.samples}
+    fields: dict[str, Any] = {"num_data": n, "num_samples": draws.samples, "rounding": density.max_error}
     brackets = {
         quantity: Bracket(
             at_least(choose(sides[quantity, "lower"], "lower", **fields), 0.0, "it cannot be negative"),

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from vaeaudit.core.records import Bracket, Estimate
+from vaeaudit.estimators.skewed_mean import skewed_mean_interval
 
 Target = Literal["data", "population"]
 
@@ -105,25 +105,28 @@ class Side:
         return float(np.std(self.values, ddof=1) / math.sqrt(self.values.size))
 
 
-def choose(sides: list[Side], side: Literal["lower", "upper"], **fields: Any) -> Estimate:
+def choose(
+    sides: list[Side], side: Literal["lower", "upper"], *, rounding: float = 0.0, **fields: Any
+) -> Estimate:
     """Pick the tightest of k bounds, with an interval that holds for all k at once.
 
     Each bound gets a one-sided error of 2.5 %/k, so that picking the one with the best interval end keeps
-    the level (Bonferroni).
+    the level (Bonferroni). ``rounding`` widens it by a bound on the arithmetic's error.
     """
     sides = [s for s in sides if math.isfinite(s.mean) and math.isfinite(s.se)]
     if not sides:
         return Estimate.refused("unreliable", "no bound is finite", **fields)
-    z = float(norm.isf(0.025 / len(sides)))
-    sign = 1.0 if side == "lower" else -1.0
-    best = max(sides, key=lambda s: sign * s.mean - z * s.se)
-    half = z * best.se
+    ends = [skewed_mean_interval(s.values, 0.025 / len(sides)) for s in sides]
+    at = 1 if side == "lower" else 2
+    best = max(range(len(sides)), key=lambda i: ends[i][at] if side == "lower" else -ends[i][at])
+    se, lower, upper = ends[best]
     return Estimate(
-        value=best.mean,
-        se=best.se,
-        lower=best.mean - half,
-        upper=best.mean + half,
-        note=f"{side} bound: {best.name}",
+        value=sides[best].mean,
+        se=se,
+        lower=lower - rounding,
+        upper=upper + rounding,
+        bias_bound=rounding if rounding else math.nan,
+        note=f"{side} bound: {sides[best].name}",
         **fields,
     )
 

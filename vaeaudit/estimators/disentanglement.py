@@ -160,7 +160,9 @@ def forest_importance(loc: Floats, factors: Floats, seed: int) -> tuple[Floats, 
     accuracy = []
     for k in range(factors.shape[1]):
         split = train_test_split(loc, factors[:, k], test_size=0.3, random_state=seed)
-        forest = RandomForestClassifier(60, min_samples_leaf=3, random_state=seed).fit(split[0], split[2])
+        forest = RandomForestClassifier(50, min_samples_leaf=5, max_features=None, random_state=seed).fit(
+            split[0], split[2]
+        )
         importance[:, k] = forest.feature_importances_
         accuracy.append(forest.score(split[1], split[3]))
     return importance, float(np.mean(accuracy))

@@ -117,7 +117,8 @@ def aggregate_distances(
     In one dimension the plug-in W₂² is biased upward (convexity) and the dual objective of a potential
     fitted to the other half of the data is biased downward; each end of a bracket is one of them with its
     sampling error, so the bracket stays honest near zero, where the plug-in's own interval is not. The
-    right-hand inequality is the joint convexity of W₂², the left one holds for every coupling. MMD² is a U-statistic in
+    right-hand inequality is the joint convexity of W₂², the left one holds for every coupling. MMD² is a
+    U-statistic in
     closed form over pairs of posteriors (no draws); it may be slightly negative and is then clipped at 0.
     Cost: (J + directions) sorts of the draws; MMD takes at most 2,000 data.
 

@@ -18,6 +18,7 @@ from vaeaudit.core.errors import ArgumentError, NonFiniteError
 from vaeaudit.core.gaussian import kl_to_standard_normal, log_normal_from_noise
 from vaeaudit.core.records import Estimate
 from vaeaudit.estimators.encoding import check_model, encode_all, over_chunks
+from vaeaudit.estimators.skewed_mean import skewed_mean_interval
 from vaeaudit.models.vae import AbstractVAE
 
 Target = Literal["data", "population"]
@@ -94,30 +95,20 @@ def average(
     """
     num_data = values.size
     value = float(np.mean(values, dtype=np.float64))
-    fields: dict[str, Any] = {"num_data": num_data, "num_samples": num_samples, "note": note}
-    if target == "data":
-        if np.all(se == 0):
-            return Estimate.exact(value, **fields)
-        spread = float(np.sqrt(np.sum(np.asarray(se, np.float64) ** 2))) / num_data
-    elif num_data < 2:
-        return Estimate.refused(
-            "unreliable",
-            "one datum says nothing about a population; pass more data or target='data'",
-            value,
-            num_data=num_data,
-            num_samples=num_samples,
-        )
-    else:
-        spread = float(np.std(values, ddof=1, dtype=np.float64)) / math.sqrt(num_data)
-    if not math.isfinite(spread):
-        return Estimate.refused(
-            "unreliable",
-            "no standard error from one draw of z per datum; pass num_samples ≥ 2",
-            value,
-            num_data=num_data,
-            num_samples=num_samples,
-        )
-    return Estimate.normal(value, spread, **fields)
+    counts: dict[str, Any] = {"num_data": num_data, "num_samples": num_samples}
+    if target == "population":
+        if num_data < 2:
+            why = "one datum says nothing about a population; pass more data or target='data'"
+            return Estimate.refused("unreliable", why, value, **counts)
+        error, lower, upper = skewed_mean_interval(values)
+        return Estimate(value, error, lower, upper, note=note, **counts)
+    if np.all(se == 0):
+        return Estimate.exact(value, note=note, **counts)
+    error = float(np.sqrt(np.sum(np.asarray(se, np.float64) ** 2))) / num_data
+    if not math.isfinite(error):
+        why = "no standard error from one draw of z per datum; pass num_samples ≥ 2"
+        return Estimate.refused("unreliable", why, value, **counts)
+    return Estimate.normal(value, error, note=note, **counts)
 
 
 def rate_distortion(
