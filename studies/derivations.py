@@ -55,7 +55,9 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     if kind == "optima":
         tables = [
             va.linear_gaussian_optima(cell.config["spectrum"], LATENT_DIM, noise_scale=noise).assign(
-                spectrum=cell.config["name"], noise="learned" if noise is None else "fixed"
+                spectrum=cell.config["name"],
+                noise="learned" if noise is None else "fixed",
+                eigenvalues=", ".join(f"{e:g}" for e in cell.config["spectrum"]),
             )
             for noise in (NOISE, None)
         ]

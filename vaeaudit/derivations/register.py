@@ -43,19 +43,22 @@ def families() -> dict[str, tuple[Claim, ...]]:
         linear_claims,
         linear_gaussian,
         multisample,
+        penalty_limits,
         penalty_reading,
         signs,
+        squared_errors,
         variational,
     )
 
     named = {
         "The KL term and a penalty on loc and scale": kl_and_penalty.CLAIMS,
-        "What the penalty optimises": penalty_reading.CLAIMS,
+        "What the penalty optimises": (*penalty_reading.CLAIMS, *penalty_limits.CLAIMS),
         "The ELBO and its rewritings": elbo_identities.CLAIMS,
         "What the bound does": variational.CLAIMS,
         "More samples, and the gap": multisample.CLAIMS,
         "Per datum and in aggregate": aggregate.CLAIMS,
         "Scaling the KL": decoder_scale.CLAIMS,
+        "What a squared error stands for": squared_errors.CLAIMS,
         "The weight of the KL at the optimum": kl_weight.CLAIMS,
         "Weights, heads and noise": heads_and_noise.CLAIMS,
         "Signs and readings": signs.CLAIMS,
