@@ -254,6 +254,18 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
                 )
     if "path" in frames:
         found += _gradient_findings(frames["path"])
+    if "theory" in frames:
+        lost = frames["theory"].loc[~frames["theory"]["attained"].astype(bool), "objective"].unique()
+        if len(lost):
+            found.append(
+                Finding(
+                    "warn",
+                    "On the linear model no finite optimum exists for "
+                    + ", ".join(f"`{name}`" for name in lost)
+                    + ": the objective keeps growing while σ goes to 0 and the weights to infinity.",
+                    "From the closed forms of `vaeaudit.linear_gaussian_optima` on the training data's spectrum.",
+                )
+            )
     found += [Finding("info", f"Left out: {note}", "Its data are not on this machine.") for note in missing]
     return found
 
@@ -330,6 +342,7 @@ def page(
         findings=found,
         sections=[
             _claims_section(),
+            *([_theory_section(frames["theory"])] if "theory" in frames else []),
             _bound_section(frames, shown),
             *([_gradient_section(frames["path"], shown, groups)] if "path" in frames else []),
             _data_section(frames, results, shown, groups),
@@ -357,6 +370,28 @@ def _claims_section() -> Section:
                 "Only there can the penalised objective pass log p(x), and it does wherever $\\mathrm{KL} - P$, summed "
                 "over latents, exceeds the inference gap. The derivations are in `vaeaudit check`; here is what "
                 "training does with it."
+            ),
+        ],
+    )
+
+
+def _theory_section(theory: pd.DataFrame) -> Section:
+    columns = [
+        "objective", "direction", "eigenvalue", "alive", "weight_sq", "scale", "posterior_scale", "log_evidence",
+        "log_evidence_max", "gap", "attained",
+    ]  # fmt: skip
+    return Section(
+        "What the linear theory says",
+        [
+            Text(
+                "On Gaussian data with a linear decoder each objective's optimum has a closed form, one row per "
+                "principal direction. Where it is not attained, the objective keeps growing as the decoder's weights "
+                "grow and σ shrinks: training stops nowhere, and the measured models below are points on that way."
+            ),
+            Table(
+                "theory",
+                "Optimum on the training data's spectrum, noise fixed; nats per datum.",
+                theory[[c for c in columns if c in theory]],
             ),
         ],
     )

@@ -7,7 +7,7 @@ measures where the gradients point, where the bound breaks and which data lose m
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,12 +109,16 @@ def plan(settings: Mapping[str, Any]) -> list[Cell]:
         for task in ("gradients", "data"):
             kept = {k: settings[k] for k in measured}
             cells.append(Cell(f"{task} {group}", {"task": task, "group": group, **kept}, needs=(train,)))
+    if "linear" in settings["groups"]:
+        cells.append(Cell("theory", {"task": "theory", "objectives": list(settings["objectives"])}))
     return cells
 
 
 def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     """Train, follow the gradients, or measure the trained models datum by datum."""
     config = cell.config
+    if config["task"] == "theory":
+        return _theory(config["objectives"])
     if config["task"] == "train":
         return _train(config)
     trained = results[cell.needs[0]]
@@ -160,6 +164,16 @@ def _train(config: Mapping[str, Any]) -> CellResult:
     )
 
 
+def _theory(objectives: Sequence[str]) -> CellResult:
+    """The optimum of each objective on the linear group's training data, from the derivations."""
+    data, model = _load("linear"), GROUPS["linear"]["model"]
+    spectrum = np.linalg.eigvalsh(np.cov(data.train.T, bias=True))[::-1]
+    table = va.linear_gaussian_optima(
+        spectrum, model["latent_dim"], objectives, noise_scale=model["likelihood_scale"]
+    )
+    return CellResult({"theory": table})
+
+
 def _models(config: Mapping[str, Any], trained: CellResult, epochs: int) -> dict[tuple[str, int], Any]:
     """Models of one snapshot by (objective, seed), in the sweep's order."""
     prefix = f"{epochs}:"
@@ -203,7 +217,7 @@ def _log_evidence(model: Any, x: np.ndarray, config: Mapping[str, Any]) -> pd.Da
         return pd.DataFrame({"value": linear.exact_log_evidence(x), "error": 0.0, "known": True})
     method = config["evidence"] if model.latent_dim <= 3 else "auto"
     found = va.log_evidence(
-        model, x, method=method, num_samples=config["evidence_samples"], proposal="defensive"
+        model, x, method=method, num_samples=config["evidence_samples"], proposal="adapted"
     )
     return pd.DataFrame({"value": found.value, "error": found.se, "known": found.reliable})
 
@@ -235,7 +249,9 @@ def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
                 num_samples=256,
             )
             frame.loc[known, "objective_value"] = check.per_datum["value"].to_numpy()
-            frame.loc[known, "above"] = (check.per_datum["status"] == "above").to_numpy(dtype=float)
+            above = (check.per_datum["status"] == "above").to_numpy()
+            limit = evidence["value"][known].where(above)  # none where nothing is certified
+            frame.loc[known, "log_evidence_upper"] = limit.to_numpy()
             bounds.append(_bound_row(check, label))
         per_datum.append(frame.assign(**label))
         if seed == config["seeds"][0]:

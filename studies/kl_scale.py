@@ -1,0 +1,323 @@
+"""What does scaling the KL by 0.1 do under a squared error?
+
+The setting of the question: grey pictures, loss ‖x − x̂‖² + KL, which is −ELBO with decoder variance ½.
+Measures the weight of the KL, the number of latents, and the path that training takes.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+from _kl_scale_page import page, summary
+
+import vaeaudit as va
+from vaeaudit import Cell, CellResult
+
+DATA = {"name": "digits", "form": "grey"}
+VARIANCE = 0.5  # of the decoder: ‖x − x̂‖² = −log p(x|z) + constant
+AUTOENCODER = "autoencoder"
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {
+        "weights": [64.0, 1.0, 0.1, 0.01],
+        "latents": [2, 4, 8, 32],
+        "latent_weights": [1.0],
+        "num_latents": 16,
+        "seeds": [0, 1, 2],
+        "epochs": 60,
+        "batch_size": 64,
+        "learning_rate": 0.004,
+        "num_test": 150,
+        "num_evidence": 40,
+        "evidence_samples": 500,
+        "path_steps": [10, 30, 100, 300],
+    },
+    "standard": {
+        "weights": [64.0, 4.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001],
+        "latents": [1, 2, 4, 8, 16, 32],
+        "latent_weights": [1.0, 0.1],
+        "num_latents": 16,
+        "seeds": [0, 1, 2],
+        "epochs": 200,
+        "batch_size": 64,
+        "learning_rate": 0.003,
+        "num_test": 300,
+        "num_evidence": 100,
+        "evidence_samples": 1000,
+        "path_steps": [10, 30, 100, 300, 1000, 3000],
+    },
+    "full": {
+        "weights": [64.0, 16.0, 4.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001, 0.0001],
+        "latents": [1, 2, 4, 8, 16, 32, 64],
+        "latent_weights": [1.0, 0.1],
+        "num_latents": 16,
+        "seeds": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "epochs": 1000,
+        "batch_size": 64,
+        "learning_rate": 0.001,
+        "num_test": 300,
+        "num_evidence": 300,
+        "evidence_samples": 5000,
+        "path_steps": [10, 30, 100, 300, 1000, 3000, 10000],
+    },
+}
+
+
+def plan(settings: Mapping[str, Any]) -> list[Cell]:
+    """Two trainings with their measurements, and the paths of two optimisers."""
+    train = ("seeds", "epochs", "batch_size", "learning_rate")
+    measure = ("seeds", "num_test", "num_evidence", "evidence_samples")
+    weights = {"weights": settings["weights"], "latents": [settings["num_latents"]], "autoencoder": True}
+    latents = {"weights": settings["latent_weights"], "latents": settings["latents"], "autoencoder": False}
+    cells = []
+    for part, config in (("weights", weights), ("latents", latents)):
+        cells.append(Cell(f"train {part}", {"task": "train", **config, **{k: settings[k] for k in train}}))
+        cells.append(
+            Cell(
+                f"measure {part}",
+                {"task": "measure", "part": part, **config, **{k: settings[k] for k in measure}},
+                needs=(f"train {part}",),
+            )
+        )
+    path = ("seeds", "path_steps", "batch_size", "num_latents", "num_evidence", "evidence_samples")
+    return [*cells, Cell("paths", {"task": "paths", **{k: settings[k] for k in path}})]
+
+
+def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
+    """Train, measure or follow the paths."""
+    task = cell.config["task"]
+    if task == "train":
+        return _train(cell.config)
+    if task == "measure":
+        return _measure(cell.config, results[cell.needs[0]])
+    return _paths(cell.config)
+
+
+def _build(rng_key: Any, *, latent_dim: int, variance: float = VARIANCE) -> va.NeuralVAE:
+    return va.mlp_vae(
+        rng_key,
+        event_shape=(8, 8),
+        latent_dim=latent_dim,
+        hidden=(64,),
+        likelihood="gaussian",
+        likelihood_scale=math.sqrt(variance),
+    )
+
+
+def _objectives(config: Mapping[str, Any]) -> list[str]:
+    names = [f"beta({w:g})" for w in config["weights"]]
+    return [*names, AUTOENCODER] if config["autoencoder"] else names
+
+
+def _train(config: Mapping[str, Any]) -> CellResult:
+    data = va.load_data(**DATA)
+    arrays, history = {}, []
+    for latent_dim in config["latents"]:
+        sweep = va.sweep(
+            functools.partial(_build, latent_dim=latent_dim),
+            _objectives(config),
+            data,
+            seeds=config["seeds"],
+            epochs=config["epochs"],
+            batch_size=config["batch_size"],
+            learning_rate=config["learning_rate"],
+            schedule="cosine",
+            progress=va.training_progress(f"train {latent_dim} latents"),
+        )
+        arrays |= {f"{latent_dim}:{k}": v for k, v in va.stack_models(sweep.models).items()}
+        history.append(sweep.history.assign(num_latents=latent_dim))
+    frames = {"history": pd.concat(history, ignore_index=True)}
+    return CellResult(frames, arrays, {"data_sha256": data.sha256})
+
+
+# --------------------------------------------------------------------------------- trained models
+
+
+def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
+    data = va.load_data(**DATA)
+    x = data.test[: config["num_test"]]
+    total = float(np.mean(np.sum((x - data.train.mean(axis=0)) ** 2, axis=(1, 2))))
+    rows, pictures = [], {}
+    for latent_dim in config["latents"]:
+        prefix = f"{latent_dim}:"
+        arrays = {k.removeprefix(prefix): v for k, v in trained.arrays.items() if k.startswith(prefix)}
+        models = va.unstack_models(_build(0, latent_dim=latent_dim), arrays)
+        labels = [(name, seed) for name in _objectives(config) for seed in config["seeds"]]
+        for (name, seed), model in zip(labels, models, strict=True):
+            row = _row(model, name, seed, x, config)
+            rows.append(
+                {"objective": name, "num_latents": latent_dim, "seed": seed}
+                | row
+                | {"unexplained": row["squared_error"] / total}
+            )
+            if config["part"] == "weights" and seed == config["seeds"][0]:
+                pictures[name] = np.asarray(model.decode(model.encode(x[:10])[0]))
+    frame = pd.DataFrame(rows).assign(part=config["part"], total_variance=total)
+    arrays = {f"picture {k}": v for k, v in pictures.items()} | {"x": x[:10]}
+    return CellResult({"models": frame}, arrays)
+
+
+def _log_evidence(model: Any, x: np.ndarray, seed: int, config: Mapping[str, Any]) -> Any:
+    return va.log_evidence(
+        model, x, rng_key=seed, method="iw", proposal="adapted", num_samples=config["evidence_samples"]
+    )
+
+
+def _row(model: Any, name: str, seed: int, x: np.ndarray, config: Mapping[str, Any]) -> dict[str, float]:
+    """Errors, rate, spread of the posterior, and log p(x) read with the nominal and the implied variance."""
+    loc, scale = (np.asarray(a, dtype=float) for a in model.encode(x))
+    at_loc = np.asarray(model.decode(jnp.asarray(loc, jnp.float32)), dtype=float)
+    row = {
+        "weight": math.nan if name == AUTOENCODER else float(name[5:-1]),
+        "squared_error": float(np.mean(np.sum((x - at_loc) ** 2, axis=(1, 2)))),
+        "active_units": float(np.sum(np.var(loc, axis=0) > 0.01)),
+    }
+    if name == AUTOENCODER:
+        return row
+    found = va.rate_distortion(model, x, rng_key=seed)
+    row |= {
+        "rate": found.rate.value,
+        "noisy_squared_error": 2
+        * VARIANCE
+        * (found.distortion.value - 32 * math.log(2 * math.pi * VARIANCE)),
+        "median_scale": float(np.median(scale)),
+    }
+    y = x[: config["num_evidence"]]
+    for reading, variance in (("nominal", VARIANCE), ("implied", VARIANCE * row["weight"])):
+        evidence = _log_evidence(model.with_likelihood_scale(math.sqrt(variance)), y, seed, config)
+        good = evidence.reliable
+        row[f"log_evidence_{reading}"] = float(evidence.value[good].mean()) if good.mean() > 0.9 else math.nan
+        row[f"reliable_{reading}"] = float(good.mean())
+        distortion = row["noisy_squared_error"] / (2 * variance) + 32 * math.log(2 * math.pi * variance)
+        row[f"elbo_{reading}"] = -(row["rate"] + distortion)
+    return row
+
+
+# ----------------------------------------------------------------------------------------- paths
+
+
+@eqx.filter_jit
+def _steps(
+    model: Any, state: Any, objective: Any, x: Any, keys: Any, batch_size: int, optimiser: Any, rate: Any
+) -> Any:
+    """As many steps as there are keys; a key fixes batch and noise."""
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+
+    def loss(params: Any, batch: Any, key: Any) -> Any:
+        terms = va.objectives.compute_terms(eqx.combine(params, static), batch, key)
+        return -jnp.mean(objective(terms))
+
+    def step(carry: Any, key: Any) -> tuple[Any, None]:
+        params, state = carry
+        pick, noise = jax.random.split(key)
+        batch = x[jax.random.randint(pick, (batch_size,), 0, x.shape[0])]
+        updates, state = optimiser.update(jax.grad(loss)(params, batch, noise), state)
+        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+        return (params, state), None
+
+    (params, state), _ = jax.lax.scan(step, (params, state), keys)
+    return eqx.combine(params, static), state
+
+
+def _run(start: Any, objective: str, x: Any, kind: str, rate: float, seed: int, config: Any) -> list[Any]:
+    """Models at each of the path's checkpoints."""
+    optimiser = OPTIMISERS[kind]
+    state = optimiser.init(eqx.filter(start, eqx.is_inexact_array))
+    keys = jax.random.split(jax.random.key(seed), max(config["path_steps"]))
+    chosen, size = va.objectives.parse(objective), config["batch_size"]
+    model, out = start, []
+    chunk = math.gcd(*config["path_steps"])  # one compiled length for all
+    for done in range(0, len(keys), chunk):
+        part = keys[done : done + chunk]
+        model, state = _steps(model, state, chosen, x, part, size, optimiser, jnp.float32(rate))
+        if done + chunk in config["path_steps"]:
+            out.append(model)
+    return out
+
+
+def _vector(model: Any) -> np.ndarray:
+    """Weights of encoder and decoder; the likelihood's scale is no part of the path."""
+    leaves = jax.tree.leaves(eqx.filter((model.encoder, model.decoder), eqx.is_inexact_array))
+    return np.concatenate([np.asarray(leaf, dtype=float).ravel() for leaf in leaves])
+
+
+ADAM_RATE, SGD_RATE = 1e-3, 2e-3
+OPTIMISERS = {"adam": optax.scale_by_adam(), "sgd": optax.identity()}
+
+
+def _paths(config: Mapping[str, Any]) -> CellResult:
+    """Paths of 0.1·KL at variance s² and of the ELBO at 0.1 s², from one start on the same draws."""
+    weight = 0.1
+    data = va.load_data(**DATA)
+    x = jnp.asarray(data.train)
+    rows, ends = [], []
+    for seed in config["seeds"]:
+        wide = _build(seed, latent_dim=config["num_latents"])
+        narrow = wide.with_likelihood_scale(math.sqrt(weight * VARIANCE))
+        origin = _vector(wide)
+        scaled = f"beta({weight:g})"
+        base = (wide, scaled)
+        elbo = (narrow, "beta(1)")  # the ELBO at β s²
+        for kind, pair, first, second in (
+            ("adam", "same step size", (*base, ADAM_RATE, seed), (*elbo, ADAM_RATE, seed)),
+            ("sgd", "same step size", (*base, SGD_RATE, seed), (*elbo, SGD_RATE, seed)),
+            ("sgd", "step size times β", (*base, SGD_RATE, seed), (*elbo, weight * SGD_RATE, seed)),
+            ("adam", "other draws", (*base, ADAM_RATE, seed), (*base, ADAM_RATE, seed + 1000)),
+        ):
+            runs = [_run(m, o, x, kind, rate, key, config) for m, o, rate, key in (first, second)]
+            for count, a, b in zip(config["path_steps"], *runs, strict=True):
+                here, there = _vector(a), _vector(b)
+                distance = float(np.linalg.norm(here - there) / np.linalg.norm(here - origin))
+                rows.append(
+                    {"optimiser": kind, "pair": pair, "seed": seed, "step": count, "distance": distance}
+                )
+            if kind == "adam" and pair == "same step size":
+                ends.append(_ends(runs[0][-1], runs[1][-1], data, weight, seed, config))
+    return CellResult({"paths": pd.DataFrame(rows), "ends": pd.DataFrame(ends)})
+
+
+def _ends(
+    scaled: Any, elbo: Any, data: Any, weight: float, seed: int, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Held-out log p(x) of both runs' models, both read with the implied variance; paired by datum."""
+    x = data.test[: config["num_evidence"]]
+    implied = scaled.with_likelihood_scale(math.sqrt(weight * VARIANCE))
+    a, b, c = (
+        va.log_evidence(m, x, rng_key=seed, num_samples=config["evidence_samples"])
+        for m in (implied, elbo, scaled)
+    )
+    both = a.reliable & b.reliable
+    difference = (a.value - b.value)[both]
+    return {
+        "seed": seed,
+        "log_evidence_scaled_implied": float(a.value[both].mean()),
+        "log_evidence_elbo": float(b.value[both].mean()),
+        "log_evidence_scaled_nominal": float(c.value[c.reliable].mean()) if c.reliable.any() else math.nan,
+        "difference": float(difference.mean()),
+        "difference_se": float(difference.std(ddof=1) / math.sqrt(max(both.sum(), 2))),
+        "num_data": int(both.sum()),
+    }
+
+
+study = va.Study(
+    name="kl_scale",
+    title="What does scaling the KL by 0.1 do?",
+    question="Is 0.1·KL beside a squared error sound, and what does it optimise?",
+    presets=PRESETS,
+    plan=plan,
+    compute=compute,
+    page=page,
+    summary=summary,
+)
+
+if __name__ == "__main__":
+    study.main()
