@@ -34,7 +34,12 @@ _PUBLIC = {
     "inference_gap": "vaeaudit.estimators.inference_gap",
     "rate_distortion": "vaeaudit.estimators.rate_distortion",
     "aggregate_posterior": "vaeaudit.estimators.aggregate_posterior",
+    "aggregate_distances": "vaeaudit.estimators.distances",
+    "log_mixture_density": "vaeaudit.estimators.mixture_density",
     "active_units": "vaeaudit.estimators.active_units",
+    "compare_definitions": "vaeaudit.estimators.unit_definitions",
+    "ablation_loss": "vaeaudit.estimators.unit_definitions",
+    "disentanglement": "vaeaudit.estimators.disentanglement",
     "gradient_alignment": "vaeaudit.estimators.gradients",
     "bound_check": "vaeaudit.estimators.bound_certificates",
     # whole audits, derivations, studies
