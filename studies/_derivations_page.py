@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,9 +18,25 @@ def _stack(results: Mapping[str, va.CellResult], name: str) -> pd.DataFrame:
     return pd.concat([r.frames[name] for r in results.values() if name in r.frames], ignore_index=True)
 
 
+INLINE = {  # plain text → math, in sentences
+    "E_q": "$\\mathbb{E}_q$",
+    "p_θ": "$p_\\theta$",
+    "p_data": "$p_d$",
+    "Σ_z": "$\\sum_z$",
+    "σ_KL": "$\\sigma_{\\mathrm{KL}}$",
+}
+
+
 def _plain(text: str) -> str:
-    """Sympy's powers are no emphasis."""
-    return str(text).replace("**", "^").replace("$", "")
+    """Sympy's powers are no emphasis, its infinity is a sign."""
+    text = str(text).replace("**", "^").replace("$", "")
+    return re.sub(r"-oo\b", "−∞", re.sub(r"(?<![\w-])oo\b", "∞", text))
+
+
+def _sentence(text: str) -> str:
+    for plain, math in INLINE.items():
+        text = text.replace(plain, math)
+    return text
 
 
 def _claim(row: Any) -> list[Text | Math]:
@@ -28,15 +45,23 @@ def _claim(row: Any) -> list[Text | Math]:
         verdict += f" The register says {row.registered}: **the two differ**."
     if row.counterexample:
         verdict += f" Counterexample: {_plain(row.counterexample)}."
-    algebra = [part for part in row.evidence.split("; ") if part.startswith("algebra: ")]
+    algebra = [
+        part
+        for part in re.split(r"; (?=numerics: |algebra: |search: )", row.evidence)
+        if part.startswith("algebra: ")
+    ]
     if algebra:
         verdict += f" Algebra: {_plain(algebra[-1].removeprefix('algebra: '))}."
     if not row.checks:
         verdict += f" {_plain(row.evidence).capitalize()}."
-    blocks: list[Text | Math] = [Text(f"**{row.id}.** {row.statement}"), Math(row.latex), Text(verdict)]
+    blocks: list[Text | Math] = [
+        Text(f"**{row.id}.** {_sentence(row.statement)}"),
+        Math(row.latex),
+        Text(verdict),
+    ]
     if row.correction:
         blocks += [Text("Right is:"), Math(row.correction)]
-    met = row.met_in + ("" if row.met_in.endswith(".") else ".")
+    met = _sentence(row.met_in) + ("" if row.met_in.endswith(".") else ".")
     return [*blocks, Text(f"Met in: {met} Source: {row.source}. `vaeaudit check {row.claim}`")]
 
 
@@ -141,7 +166,7 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
     frames["claims"] = frames["claims"].fillna("")
     claims = frames["claims"]
     overview = claims[["id", "statement", "verdict", "agrees"]]
-    evidence = claims[["id", "claim", "checks", "evidence", "counterexample"]]
+    evidence = claims[["id", "evidence"]].assign(evidence=claims["evidence"].map(_plain))
     return Page(
         name="derivations",
         title="What is claimed about VAE objectives, and what holds",

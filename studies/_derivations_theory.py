@@ -112,9 +112,7 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
     tables: list[Any] = []
     for (spectrum, noise), rows in optima.groupby(["spectrum", "noise"], sort=False):
         stem = f"{spectrum}_{noise}".replace(" ", "_")
-        title = (
-            f"{spectrum} spectrum {sorted(set(frames['optima'].loc[rows.index, 'eigenvalue']), reverse=True)}"
-        )
+        title = f"{spectrum} spectrum ({rows['eigenvalues'].iloc[0]})"
         once = rows[rows["direction"] == 1]
         tables.append(
             Table(
@@ -196,7 +194,9 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
                 ),
                 _figure(
                     "alive_over_weight",
-                    "Directions alive over the weight of the regulariser.",
+                    "Directions alive over the weight of the regulariser. β · KL and λ(½μ² + (σ − 1)²) "
+                    "give a direction up at the same weight, ℓ/s²; the penalty λ(μ² + (σ − 1)²) at half "
+                    "of it.",
                     "Number of directions alive falls in steps as the weight grows, at different thresholds.",
                     _alive(by_weight, ["regulariser", "setting"]),
                     x="setting",
