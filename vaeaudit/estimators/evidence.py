@@ -23,7 +23,6 @@ from vaeaudit.estimators.importance import (
     pilot_summary,
     stream_log_evidence,
 )
-from vaeaudit.estimators.intervals import pilot_threshold
 from vaeaudit.estimators.laplace import laplace_fit
 from vaeaudit.estimators.quadrature import quadrature_log_evidence
 from vaeaudit.models.vae import AbstractVAE
@@ -35,6 +34,10 @@ Method = Literal["auto", "iw", "ais", "quadrature"]
 
 def _encoder(model: AbstractVAE, x: Array) -> proposals.Proposal:
     return proposals.gaussian(*encoder_output(model, x))
+
+
+def _guarded(model: AbstractVAE, x: Array) -> proposals.Proposal:
+    return proposals.guarded(*encoder_output(model, x))
 
 
 def _widened(model: AbstractVAE, x: Array) -> proposals.Proposal:
@@ -50,8 +53,10 @@ def _adapted(model: AbstractVAE, x: Array) -> proposals.Proposal:
     return proposals.around_mode(*laplace_fit(model, x, loc), loc, scale)
 
 
+AUTO_K = 0.3  # largest pilot k̂ at which `auto` keeps the encoder: better proposals are cheap
 PROPOSALS: dict[str, MakeProposal] = {
     "encoder": _encoder,
+    "guarded": _guarded,
     "widened": _widened,
     "defensive": _defensive,
     "adapted": _adapted,
@@ -80,13 +85,14 @@ def log_evidence(
         Integer seed or JAX key.
     method
         ``"iw"`` (importance weighting), ``"quadrature"`` (at most 3 latents), ``"ais"`` (annealing), or
-        ``"auto"``: the encoder as proposal where pilot draws find it good enough, elsewhere a proposal
+        ``"auto"``: the guarded encoder as proposal where pilot draws find it good enough, elsewhere a proposal
         adapted to the datum's posterior, then quadrature (at most 2 latents) and annealing for what is
         still open. Models without gradients get a defensive mixture instead.
     num_samples
         Draws per datum K at each stage.
     proposal
-        For ``method="iw"``: ``"encoder"``, ``"widened"``, ``"defensive"`` or ``"adapted"``.
+        For ``method="iw"``: ``"encoder"``, ``"guarded"`` (a fifth of it widened), ``"widened"``, ``"defensive"`` or
+        ``"adapted"``.
     batch_size
         Data per call of the decoder.
 
@@ -158,14 +164,14 @@ def _iw(
 
 def _auto(model: AbstractVAE, x: Array, key: Array, num_samples: int, batch_size: int) -> LogEvidence:
     """Pilot the encoder on all data; settle each datum by the first proposal or method that passes."""
-    pilot = pilot_size(num_samples)
+    pilot = max(pilot_size(num_samples), 1000)
     shape, seen = pilot_summary(
-        model, x, random.fold_in(key, 0), PROPOSALS["encoder"], pilot, batch_size=batch_size
+        model, x, random.fold_in(key, 0), PROPOSALS["guarded"], pilot, batch_size=batch_size
     )
-    settled = shape <= pilot_threshold(pilot)
+    settled = shape <= AUTO_K
     second = "adapted" if model.differentiable else "defensive"
     parts: list[tuple[np.ndarray, LogEvidence]] = []
-    for stage, (name, rows) in enumerate((("encoder", settled), (second, ~settled)), start=1):
+    for stage, (name, rows) in enumerate((("guarded", settled), (second, ~settled)), start=1):
         index = np.flatnonzero(rows)
         if index.size:
             part = stream_log_evidence(
@@ -175,19 +181,24 @@ def _auto(model: AbstractVAE, x: Array, key: Array, num_samples: int, batch_size
                 PROPOSALS[name],
                 num_samples,
                 method=f"iw/{name}",
-                pilot_k=shape[index] if name == "encoder" else None,
+                pilot_k=shape[index] if name == "guarded" else None,
                 batch_size=batch_size,
             )
             parts.append((index, part))
     order = np.argsort(np.concatenate([index for index, _ in parts]))
     result = concatenate([part for _, part in parts]).rows(order)
-    todo = result.unsettled
+    todo = _open(result)
     if todo.size and model.latent_dim <= 2:
         result = result.replaced(todo, quadrature_log_evidence(model, x[todo]))
-    todo = result.unsettled
+    todo = _open(result)
     if todo.size and model.differentiable:
         last = ais_log_evidence(model, x[todo], random.fold_in(key, 3), batch_size=min(batch_size, 64))
         result = result.replaced(todo, last)
     return result.flagged(
         seen - math.log(100.0) > result.upper, "the encoder's draws and the later method disagree"
     )
+
+
+def _open(result: LogEvidence) -> np.ndarray:
+    """Data that are not settled and may still be: a NaN from the model stays one."""
+    return np.flatnonzero(~result.reliable & ~np.isnan(result.value))

@@ -17,7 +17,7 @@ from vaeaudit.estimators.reliability import Floats, check_log_weights
 from vaeaudit.estimators.weights import WeightSummary
 from vaeaudit.models.vae import AbstractVAE
 
-ROWS = 4096  # decoder rows (samples × data) per call: activations stay in cache
+ELEMENTS = 1 << 22  # decoder outputs per call (samples × data × event): activations stay near the cache
 
 MakeProposal = Callable[[AbstractVAE, Array], Proposal]  # (model, x) → proposal, without randomness
 
@@ -74,8 +74,14 @@ def _log_weights(model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Arra
 
 
 def pilot_size(num_samples: int) -> int:
-    """Pilot draws per datum: a fifth of K, between 200 and 2000."""
-    return int(np.clip(num_samples // 5, 200, 2000))
+    """Pilot draws per datum: K/5, from 1000 (K itself where that is less) to 2000."""
+    return int(np.clip(num_samples // 5, min(max(num_samples, 100), 1000), 2000))
+
+
+def chunk_size(x: Array) -> int:
+    """Samples per call for a batch x, from the size of the decoder's output."""
+    event = max(int(np.prod(x.shape[1:])), 16)
+    return max(ELEMENTS // (event * x.shape[0]), 1)
 
 
 def batches(n: int, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -144,7 +150,7 @@ def _accumulate(
     model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Array, num_samples: int, real: int
 ) -> WeightSummary:
     """Summary of ``num_samples`` weights per datum, one chunk folded in while the next is computed."""
-    chunk = max(ROWS // x.shape[0], 1)
+    chunk = min(chunk_size(x), -(-num_samples // 256) * 256)
     summary = WeightSummary(real, num_samples)
     pending: list[Array] = []
     done = 0
