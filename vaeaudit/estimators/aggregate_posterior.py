@@ -191,6 +191,7 @@ NOT_FACTORISED = "the prior is not a product of standard normals: no split into 
 def _of_finite_mixture(draws: _Draws, density: MixtureDensity) -> AggregatePosterior:
     """Everything for q_N itself, whose density is known: one estimate per quantity."""
     n, j = draws.num_data, draws.latent
+    rounding = density.max_error + density.max_error_marginals
     assert density.log_marginals is not None
     single = density.log_marginals
     kl_by_latent = single - draws.prior_by_latent
@@ -235,7 +236,7 @@ def _of_finite_mixture(draws: _Draws, density: MixtureDensity) -> AggregatePoste
         num_data=n,
         num_samples=draws.samples,
         target="data",
-        max_error=density.max_error,
+        max_error=rounding,
         by_latent=by_latent,
         bounds=pd.DataFrame(columns=["quantity", "side", "name", "value", "se"]),
         terms={
@@ -251,6 +252,7 @@ def _of_finite_mixture(draws: _Draws, density: MixtureDensity) -> AggregatePoste
 def _of_population(draws: _Draws, density: MixtureDensity, fits: Fits, method: Method) -> AggregatePosterior:
     """Brackets for the population's q(z)."""
     n, j = draws.num_data, draws.latent
+    rounding = density.max_error + density.max_error_marginals
     assert density.log_q_others is not None
     assert density.log_marginals is not None
     assert density.log_marginals_others is not None
@@ -300,7 +302,7 @@ def _of_population(draws: _Draws, density: MixtureDensity, fits: Fits, method: M
         ("dimwise_kl", "lower"): [Side("leave-one-out marginals", value["dimwise lower"])],
         ("dimwise_kl", "upper"): [Side("self-inclusive marginals", value["dimwise upper"])],
     }
-    fields: dict[str, Any] = {"num_data": n, "num_samples": draws.samples, "rounding": density.max_error}
+    fields: dict[str, Any] = {"num_data": n, "num_samples": draws.samples, "rounding": rounding}
     brackets = {
         quantity: Bracket(
             at_least(choose(sides[quantity, "lower"], "lower", **fields), 0.0, "it cannot be negative"),
@@ -348,7 +350,7 @@ def _of_population(draws: _Draws, density: MixtureDensity, fits: Fits, method: M
         num_data=n,
         num_samples=draws.samples,
         target="population",
-        max_error=density.max_error,
+        max_error=rounding,
         by_latent=by_latent,
         bounds=bounds,
         num_data_needed=_needed(brackets["mutual_information"]) if saturated else None,

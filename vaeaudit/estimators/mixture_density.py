@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -57,6 +57,8 @@ class MixtureDensity:
     max_error_others
         The same for ``log_q_others``; large where a point lies so far from every other component that its
         value is, say, −10⁶ nats and six digits of it are kept.
+    max_error_marginals
+        Bound on the rounding error of a row's sum over ``log_marginals``; NaN where not asked for.
     """
 
     log_q: np.ndarray
@@ -66,6 +68,7 @@ class MixtureDensity:
     method: str
     max_error: float
     max_error_others: float
+    max_error_marginals: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -178,10 +181,18 @@ def _evaluate(problem: _Problem, kind: Kind) -> np.ndarray:
     return np.concatenate(run_in_threads(call, -(-num_points // chunk)))[:num_points]
 
 
-def _marginals(problem: _Problem, kind: Kind) -> np.ndarray:
-    """The J one-dimensional mixtures, (M, J): J runs of one compiled program."""
+def _marginals(problem: _Problem, own_single: np.ndarray | None, kind: Kind) -> tuple[np.ndarray, float]:
+    """The J one-dimensional mixtures, (M, J): J runs of one compiled program; and their rounding."""
     kind = "direct" if kind == "product" else kind
-    return np.stack([_evaluate(problem.latent(j), kind) for j in range(problem.z.shape[1])], axis=1)
+    columns, error = [], 0.0
+    for j in range(problem.z.shape[1]):
+        one = problem.latent(j)
+        columns.append(_evaluate(one, kind))
+        bound = _error_bound(one, columns[-1], kind)
+        if own_single is not None:  # the others' error enters with their share
+            bound = bound * np.exp(columns[-1] - np.logaddexp(columns[-1], own_single[:, j]))
+        error += float(bound.max())
+    return np.stack(columns, axis=1), error
 
 
 def _choose(problem: _Problem, method: Method, tolerance: float) -> Kind:
@@ -284,7 +295,7 @@ def log_mixture_density(
     own_single = None if own is None else _own_by_latent(problem, noise)
     kind = _choose(problem, method, tolerance)
     others = _evaluate(problem, kind)
-    others_single = _marginals(problem, kind) if marginals else None
+    others_single, single_error = _marginals(problem, own_single, kind) if marginals else (None, math.nan)
     label: str = kind
     error = _error_bound(problem, others, kind)
     if method == "auto" and kind == "direct":
@@ -294,7 +305,8 @@ def log_mixture_density(
             others[rows] = _evaluate(problem.at(rows), "float64")
             error[rows] = _error_bound(problem.at(rows), others[rows], "float64")
             label = "direct+float64"
-    return _assemble(num_data, others, others_single, own_single, label, error)
+    density = _assemble(num_data, others, others_single, own_single, label, error)
+    return replace(density, max_error_marginals=single_error)
 
 
 def _own_by_latent(problem: _Problem, noise: Any) -> np.ndarray:
