@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """The page of the study on penalties in the KL's place: every sentence is computed from the tables."""
 
 from __future__ import annotations
@@ -196,7 +195,7 @@ def alignment_figure(path: pd.DataFrame, group: str, target: str, parameters: st
 
 
 def _signed(row: Any) -> str:
-    return f"{row.value:+.2f} [{row.lower:+.2f}, {row.upper:+.2f}]"
+    return f"{row.value:.2f} [{row.lower:.2f}, {row.upper:.2f}]"
 
 
 def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Finding]:
@@ -337,7 +336,7 @@ def page(
     return Page(
         name="penalty_vs_kl",
         title="May the KL be replaced by a penalty on μ and σ?",
-        question="What does $E\\log p(x|z) - \\sum_j \\mu_j^2 + (\\sigma_j-1)^2$ optimise, compared with the ELBO?",
+        question="What does $E\\log p(x|z) - \\sum_j (\\mu_j^2 + (\\sigma_j-1)^2)$ optimise, compared with the ELBO?",
         verdict=verdict,
         findings=found,
         sections=[

@@ -29,8 +29,8 @@ AUTOENCODER = "autoencoder"
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "weights": [64.0, 1.0, 0.1, 0.01],
-        "latents": [2, 4, 8, 32],
-        "latent_weights": [1.0],
+        "latents": [2, 8, 32],
+        "latent_weights": [1.0, 0.1],
         "num_latents": 16,
         "seeds": [0, 1, 2],
         "epochs": 60,
