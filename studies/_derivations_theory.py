@@ -108,7 +108,7 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         "posterior_scale",
     ]
     per_objective = ["objective", "noise_scale", "threshold", "value", "elbo", "log_evidence"]
-    per_objective += ["log_evidence_max", "shortfall", "gap", "how", "note"]
+    per_objective += ["shortfall", "gap", "how"]
     tables: list[Any] = []
     for (spectrum, noise), rows in optima.groupby(["spectrum", "noise"], sort=False):
         stem = f"{spectrum}_{noise}".replace(" ", "_")

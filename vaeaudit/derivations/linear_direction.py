@@ -21,7 +21,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.polynomial import Polynomial
 
 from vaeaudit.derivations.linear_terms import DirectionTerms
 
@@ -77,24 +76,29 @@ def _evaluate(terms: DirectionTerms, eigenvalue: float, y: float, variance: floa
 
 def _stationary(terms: DirectionTerms, eigenvalue: float, variance: float) -> tuple[list[float], int]:
     """Positive roots y of φ′ and the polynomial's degree."""
-    kappa = terms.loc_weight(eigenvalue)
-    gain = Polynomial([kappa * eigenvalue])
-    shifted = Polynomial([2 * kappa * variance, 1.0]) ** 2  # (y + 2κs²)²
-    dec = Polynomial([terms.decoder])
+    gain = terms.loc_weight(eigenvalue) * eigenvalue  # κℓ
+    k, dec = 2 * terms.loc_weight(eigenvalue) * variance, terms.decoder
+    shifted = np.array([1.0, 2 * k, k * k])  # (y + 2κs²)², highest power first
     if terms.kl > 0:
-        other = Polynomial([terms.kl * variance, 1.0])
-        slope = gain * other * 2.0 - terms.kl * shifted - 2.0 * dec * shifted * other
+        other = np.array([1.0, terms.kl * variance])
+        slope = _plus(2 * gain * other, -terms.kl * shifted, -2 * dec * np.convolve(shifted, other))
     elif terms.quadratic > 0:
         q = 2 * terms.quadratic * variance
-        other = Polynomial([q, 1.0]) ** 2
-        slope = gain * other - terms.quadratic * q * shifted - dec * shifted * other
+        other = np.array([1.0, 2 * q, q * q])
+        slope = _plus(gain * other, -terms.quadratic * q * shifted, -dec * np.convolve(shifted, other))
     else:
-        slope = gain - dec * shifted
-    size = np.max(np.abs(slope.coef))
-    slope = slope.trim(1e-14 * size) if size > 0 else slope
-    roots = slope.roots() if slope.degree() > 0 else np.array([])
-    real = [float(r.real) for r in np.atleast_1d(roots) if abs(r.imag) < 1e-9 * (1 + abs(r)) and r.real > 0]
-    return real, slope.degree()
+        slope = _plus(np.array([gain]), -dec * shifted)
+    slope = slope[np.argmax(np.abs(slope) > 1e-14 * np.abs(slope).max()) :]
+    roots = np.roots(slope)
+    real = [float(r.real) for r in roots if abs(r.imag) < 1e-9 * (1 + abs(r)) and r.real > 0]
+    return real, len(slope) - 1
+
+
+def _plus(*polynomials: np.ndarray) -> np.ndarray:
+    total = np.zeros(max(map(len, polynomials)))
+    for p in polynomials:
+        total[len(total) - len(p) :] += p
+    return total
 
 
 def best_direction(terms: DirectionTerms, eigenvalue: float, variance: float) -> Direction:

@@ -49,7 +49,7 @@ def learned_variance(terms: DirectionTerms, spectrum: np.ndarray, latent_dim: in
         return error / (size * v) - 1.0
 
     top = math.log(4 * float(spectrum.max()))
-    grid = np.linspace(math.log(1e-7 * float(spectrum.min())), top, 241)
+    grid = np.linspace(math.log(1e-7 * float(spectrum.min())), top, 121)
     values = np.array([excess(t) for t in grid])
     crossings = [
         optimize.brentq(excess, grid[i], grid[i + 1], xtol=1e-15)
