@@ -97,6 +97,15 @@ def test_se_covers(model, x):
     assert abs(np.mean(z**2) - 1) < 4 * np.sqrt(2 / 60)
 
 
+def test_se_of_two_replicates_is_not_too_small(model, x):
+    """400 copies of one datum: mean se² is Var/2 within 4 of its errors (28 %); 1/R for 1/(R−1) halves it."""
+    copies = np.repeat(x[:1], 400, axis=0)
+    two = o.score(model, "elbo", copies, num_samples=2)
+    many = o.score(model, "elbo", x[:1], rng_key=1, num_samples=4000)
+    variance = many.se[0] ** 2 * 4000
+    assert np.mean(two.se**2) == pytest.approx(variance / 2, rel=4 * np.sqrt(2 / 400))
+
+
 def test_deterministic_objectives_have_no_error(model, x):
     result = o.score(model, "autoencoder", x)
     loc, _ = model.encode(x)
