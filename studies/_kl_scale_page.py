@@ -125,7 +125,12 @@ def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
     """What the tables say, in plain words."""
-    level = {"supported": "pass", "contradicted": "warn", "undecided": "unreliable", "holds under conditions": "info"}
+    level = {
+        "supported": "pass",
+        "contradicted": "warn",
+        "undecided": "unreliable",
+        "holds under conditions": "info",
+    }
     found = [
         Finding(
             level[row.verdict],

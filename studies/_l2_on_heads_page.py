@@ -27,7 +27,10 @@ def slopes(noise: pd.DataFrame) -> pd.DataFrame:
     sizes = np.sort(by_seed["batch_size"].unique())
     rows = []
     for (kind, seed), part in by_seed.groupby(["noise", "seed"], sort=False):
-        for label, least in (("all sizes", sizes[0]), (f"from {sizes[len(sizes) // 2]}", sizes[len(sizes) // 2])):
+        for label, least in (
+            ("all sizes", sizes[0]),
+            (f"from {sizes[len(sizes) // 2]}", sizes[len(sizes) // 2]),
+        ):
             kept = part[part["batch_size"] >= least]
             slope = np.polyfit(np.log(kept["batch_size"]), np.log(kept["variance"]), 1)[0]
             rows.append({"noise": kind, "range": label, "seed": seed, "slope": slope})
@@ -108,7 +111,11 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
     """What the tables say, in plain words."""
     level = {"supported": "pass", "contradicted": "warn", "undecided": "unreliable"}
     found = [
-        Finding(level[r.verdict], f"{r.statement[0].upper()}{r.statement[1:]}: {r.verdict} ({r.claim}).", r.evidence + ".")
+        Finding(
+            level[r.verdict],
+            f"{r.statement[0].upper()}{r.statement[1:]}: {r.verdict} ({r.claim}).",
+            r.evidence + ".",
+        )
         for r in claims(frames).itertuples()
     ]
     noise = noise_table(frames["noise"])
@@ -158,7 +165,9 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         "same decoder. With zero weights both heads output their biases, one q(z) for every x, and the KL "
                         "then puts that at N(0, I): collapse."
                     ),
-                    Math("\\mathcal{L} - \\lambda\\left(\\|W_\\mu\\|^2 + \\|W_{\\log\\sigma}\\|^2\\right) \\le \\log p(x)"),
+                    Math(
+                        "\\mathcal{L} - \\lambda\\left(\\|W_\\mu\\|^2 + \\|W_{\\log\\sigma}\\|^2\\right) \\le \\log p(x)"
+                    ),
                     Table("claims", "Decided by the tables below.", judged),
                 ],
             ),
@@ -173,7 +182,17 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         lambda: va.figures.rate_distortion_plane(models),
                         models,
                     ),
-                    *([Table("against_kl_curve", "L2 models against the KL-weight curve at equal rate.", excess)] if len(excess) else []),
+                    *(
+                        [
+                            Table(
+                                "against_kl_curve",
+                                "L2 models against the KL-weight curve at equal rate.",
+                                excess,
+                            )
+                        ]
+                        if len(excess)
+                        else []
+                    ),
                 ],
             ),
             Section(
@@ -188,11 +207,22 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         "Gradient variance over batch size.",
                         "Two lines on logarithmic axes: one falls with slope −1, the other levels off.",
                         lambda: va.figures.curves(
-                            noise, x="batch_size", y="value", hue="noise", log_x=True, log_y=True, x_label="batch size", y_label="variance of the gradient"
+                            noise,
+                            x="batch_size",
+                            y="value",
+                            hue="noise",
+                            log_x=True,
+                            log_y=True,
+                            x_label="batch size",
+                            y_label="variance of the gradient",
                         ),
                         noise,
                     ),
-                    Table("slopes", "Slope of log variance on log batch size, mean over seeds.", slopes(frames["noise"])),
+                    Table(
+                        "slopes",
+                        "Slope of log variance on log batch size, mean over seeds.",
+                        slopes(frames["noise"]),
+                    ),
                 ],
             ),
         ],
