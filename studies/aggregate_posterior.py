@@ -19,7 +19,7 @@ from _aggregate_page import page, summary
 import vaeaudit as va
 from vaeaudit import Cell, CellResult
 from vaeaudit.estimators.disentanglement import disentanglement
-from vaeaudit.estimators.minibatch_forms import FORMS, minibatch_estimates
+from vaeaudit.estimators.minibatch_forms import FORMS, all_minibatch_estimates
 
 GROUPS: dict[str, dict[str, Any]] = {
     "digits 2": {
@@ -75,7 +75,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "units_samples": 256,
     },
 }
-BATCHES = (16, 50, 128, 512, 2048)
+BATCHES = (16, 50, 128, 512)
 
 
 def plan(settings: Mapping[str, Any]) -> list[Cell]:
@@ -137,9 +137,9 @@ def _demonstrate(config: Mapping[str, Any]) -> CellResult:
     scales = np.tile(scale, (num_data, 1))
     rows = []
     for batch in BATCHES:
-        for form in FORMS:
-            count = max(4, min(config["demo_batches"], 20_000 // batch))
-            found = minibatch_estimates(form, loc, scales, batch, num_batches=count)
+        count = max(4, min(config["demo_batches"], 2000 * config["demo_batches"] // batch**2))
+        estimates = all_minibatch_estimates(FORMS, loc, scales, batch, num_batches=count)
+        for form, found in estimates.items():
             for quantity, values in found.items():
                 half = 1.96 * values.std(ddof=1) / math.sqrt(count)
                 rows.append(
@@ -215,8 +215,15 @@ def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
         aggregate = va.aggregate_posterior(model, x, rng_key=labels["seed"])
         distances = va.aggregate_distances(model, x, rng_key=labels["seed"])
         tidy = va.tables.tidy({**aggregate.quantities(), **distances.quantities()}, **labels)
+        needed = aggregate.num_data_needed
+        low, high = (math.nan, math.nan) if needed is None else needed.interval
         frames["quantities"].append(
-            tidy.assign(saturated=aggregate.saturated, log_num_data=math.log(aggregate.num_data))
+            tidy.assign(
+                saturated=aggregate.saturated,
+                log_num_data=math.log(aggregate.num_data),
+                data_needed_lower=low,
+                data_needed_upper=high,
+            )
         )
         loc, _ = model.encode(x)
         units = va.active_units(loc)

@@ -6,6 +6,7 @@ They exist to show, beside the exact answer, what published numbers are made of.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import logsumexp
@@ -74,8 +75,11 @@ def minibatch_log_density(
     Chen et al. (2018), appendix C; Hoffman & Johnson (2016), section 3.
     """
     pairs = pair_log_densities(z, loc, scale)
-    batch, latent = z.shape
-    joint = pairs.sum(2)
+    return _mix(form, pairs, pairs.sum(2), num_data)
+
+
+def _mix(form: str, pairs: Floats, joint: Floats, num_data: int) -> tuple[Floats, Floats]:
+    batch, latent = pairs.shape[1:]
     if form in ("in batch", "weighted"):
         log_weight: Floats | float = -math.log(batch) - (math.log(num_data) if form == "weighted" else 0.0)
         return logsumexp(joint, axis=1) + log_weight, logsumexp(pairs, axis=1) + log_weight
@@ -93,17 +97,28 @@ def minibatch_estimates(
     form: str, loc: Floats, scale: Floats, batch: int, *, num_batches: int, seed: int = 0
 ) -> dict[str, Floats]:
     """Mutual information, marginal KL and total correlation from each of several batches, (batches,) in nats."""
+    return all_minibatch_estimates((form,), loc, scale, batch, num_batches=num_batches, seed=seed)[form]
+
+
+def all_minibatch_estimates(
+    forms: Sequence[str], loc: Floats, scale: Floats, batch: int, *, num_batches: int, seed: int = 0
+) -> dict[str, dict[str, Floats]]:
+    """Evaluate several forms on the same batches: form → quantity → one value per batch, in nats."""
     rng = np.random.default_rng(seed)
     num_data = loc.shape[0]
-    found: dict[str, list[float]] = {"mutual_information": [], "marginal_kl": [], "total_correlation": []}
-    for _ in range(num_batches):
+    quantities = ("mutual_information", "marginal_kl", "total_correlation")
+    found = {form: {name: np.empty(num_batches) for name in quantities} for form in forms}
+    for b in range(num_batches):
         rows = rng.choice(num_data, batch, replace=False)
         noise = rng.normal(size=(batch, loc.shape[1]))
         z = loc[rows] + scale[rows] * noise
         own = np.sum(-0.5 * noise**2 - np.log(scale[rows]) - 0.5 * LOG_2PI, axis=1)
         prior = np.sum(-0.5 * z**2 - 0.5 * LOG_2PI, axis=1)
-        joint, single = minibatch_log_density(form, z, loc[rows], scale[rows], num_data)
-        found["mutual_information"].append(float(np.mean(own - joint)))
-        found["marginal_kl"].append(float(np.mean(joint - prior)))
-        found["total_correlation"].append(float(np.mean(joint - single.sum(1))))
-    return {name: np.array(values) for name, values in found.items()}
+        pairs = pair_log_densities(z, loc[rows], scale[rows])
+        together = pairs.sum(2)
+        for form in forms:
+            joint, single = _mix(form, pairs, together, num_data)
+            values = (np.mean(own - joint), np.mean(joint - prior), np.mean(joint - single.sum(1)))
+            for name, value in zip(quantities, values, strict=True):
+                found[form][name][b] = value
+    return found
