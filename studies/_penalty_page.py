@@ -16,6 +16,10 @@ from vaeaudit.figures.style import COLOURS, FULL, SOFT, looks, new_figure, style
 from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
 
 PENALTY = "wasserstein_penalty(1)"
+TITLE = "May the KL be replaced by a penalty on μ and σ?"
+QUESTION = (
+    "What does $E\\log p(x|z) - \\sum_j (\\mu_j^2 + (\\sigma_j-1)^2)$ optimise, compared with the ELBO?"
+)
 PICTURES = 10
 
 
@@ -271,6 +275,18 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
 
 def _gradient_findings(path: pd.DataFrame) -> list[Finding]:
     found = []
+    for group, part in path.groupby("group", sort=False):
+        for stop in stops_climbing(part).itertuples():
+            if np.isfinite(stop.first_not_climbing):
+                how = "descends" if stop.descends else "is not told apart from standing still"
+                found.append(
+                    Finding(
+                        "warn",
+                        f"In `{group}` a step of `{stop.objective}` in θ last climbs log p(x) at epoch "
+                        f"{stop.last_climbing:g}; at epoch {stop.first_not_climbing:g} it no longer does, and it {how}.",
+                        "Snapshots of one run; the epoch is known to the spacing of the snapshots.",
+                    )
+                )
     last = final_cosines(path)
     for group, part in last[last["objective"] == PENALTY].groupby("group", sort=False):
         cosine = part.set_index(["target", "parameters"])
@@ -299,6 +315,8 @@ def _gradient_findings(path: pd.DataFrame) -> list[Finding]:
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
     """One row per group and objective."""
     frames = gather(results)
+    if "per_datum" not in frames:
+        return pd.DataFrame({"group": settings["groups"], "note": "data not found"})
     loss = mean_losses(frames["per_datum"])[["group", "objective", "value", "lower", "upper"]]
     table = loss.rename(columns={"value": "loss", "lower": "loss_lower", "upper": "loss_upper"})
     if "bounds" in frames:
@@ -321,6 +339,15 @@ def page(
         if key.startswith("train ") and "missing" in r.record
     ]
     found = findings(frames, missing)
+    if "per_datum" not in frames:
+        return Page(
+            name="penalty_vs_kl",
+            title=TITLE,
+            question=QUESTION,
+            verdict="None of the data sets asked for is on this machine.",
+            findings=found,
+            sections=[_claims_section()],
+        )
     shown = [g for g in settings["groups"] if g in set(frames["per_datum"]["group"])]
     broken = bound_table(frames["bounds"]) if "bounds" in frames else pd.DataFrame()
     rows = broken[broken["objective"] == PENALTY] if len(broken) else broken
@@ -335,8 +362,8 @@ def page(
     )
     return Page(
         name="penalty_vs_kl",
-        title="May the KL be replaced by a penalty on μ and σ?",
-        question="What does $E\\log p(x|z) - \\sum_j (\\mu_j^2 + (\\sigma_j-1)^2)$ optimise, compared with the ELBO?",
+        title=TITLE,
+        question=QUESTION,
         verdict=verdict,
         findings=found,
         sections=[
@@ -404,6 +431,8 @@ def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Sect
                 "bounds",
                 "Held-out data certified above log p(x), seeds pooled.",
                 bound_table(frames["bounds"]),
+                note="Where log p(x) is estimated its standard error enters the test, and data without a trustworthy "
+                "estimate are left out.",
             )
         )
         scatter = frames["per_datum"].dropna(subset=["objective_value", "log_evidence"])
