@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _derivations_theory import theory_sections
+from _derivations_theory import noise_blocks, theory_sections
 
 import vaeaudit as va
 from vaeaudit.report import Finding, Math, Page, Section, Table, Text
@@ -65,12 +65,14 @@ def _claim(row: Any) -> list[Text | Math]:
     return [*blocks, Text(f"Met in: {met} Source: {row.source}. `vaeaudit check {row.claim}`")]
 
 
-def _sections(claims: pd.DataFrame) -> list[Section]:
+def _sections(claims: pd.DataFrame, noise: pd.DataFrame) -> list[Section]:
     found = []
     for family, rows in claims.groupby("family", sort=False):
         blocks: list[Any] = []
         for row in rows.itertuples():
             blocks += _claim(row)
+        if (rows["id"] == "M14b").any():
+            blocks += noise_blocks(noise)
         found.append(Section(str(family), blocks))
     return found
 
@@ -161,7 +163,7 @@ def _verdict(claims: pd.DataFrame) -> str:
 
 def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> Page:
     """The article."""
-    names = ("claims", "optima", "verified", "by_weight", "by_noise", "ridge")
+    names = ("claims", "optima", "verified", "by_weight", "by_noise", "ridge", "noise")
     frames = {name: _stack(results, name) for name in names}
     frames["claims"] = frames["claims"].fillna("")
     claims = frames["claims"]
@@ -180,7 +182,7 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                 "All claims at a glance", [Table("claims", "Claims and verdicts.", overview, max_rows=120)]
             ),
             *theory_sections(frames),
-            *_sections(claims),
+            *_sections(claims, frames["noise"]),
             Section(
                 "Evidence in full",
                 [

@@ -279,3 +279,33 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
             ],
         ),
     ]
+
+
+def noise_blocks(noise: pd.DataFrame) -> list[Any]:
+    """Gradient noise over the batch size, measured and derived."""
+    lines = pd.concat(
+        [
+            noise.assign(line=noise["noise"] + ", measured", value=noise["variance"]),
+            noise.assign(line=noise["noise"] + ", derived", value=noise["derived"]),
+        ]
+    )[["batch_size", "line", "value"]].reset_index(drop=True)
+    slopes = noise.drop_duplicates("noise").set_index("noise")["slope"]
+    caption = "Variance of the decoder's gradient over the encoder's noise. Measured slopes: " + ", ".join(
+        f"{value:.2f} ({kind})" for kind, value in slopes.items()
+    )
+    return [
+        _figure(
+            "gradient_noise",
+            caption + ".",
+            "Log–log: with one draw per datum the variance falls as one over the batch size; shared, it stays.",
+            lines,
+            x="batch_size",
+            y="value",
+            hue="line",
+            log_x=True,
+            log_y=True,
+            x_label="batch size B",
+            y_label="variance of the gradient",
+        ),
+        Table("gradient_noise_table", "The same in numbers.", noise),
+    ]

@@ -44,6 +44,7 @@ def plan(settings: Mapping[str, Any]) -> Sequence[Cell]:
         config = {"spectrum": SPECTRA[name], "name": name, "seeds": list(settings["seeds"])}
         cells += [Cell(f"optima-{name.replace(' ', '-')}", config)]
         cells += [Cell(f"verified-{name.replace(' ', '-')}", config)]
+    cells.append(Cell("noise", {"num_batches": 100 * len(settings["seeds"])}))
     return [*cells, Cell("paths", {"spectrum": SPECTRA["steep"], "grid": settings["grid"]})]
 
 
@@ -70,6 +71,9 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
             for noise in (NOISE, None)
         ]
         return CellResult({"verified": pd.concat(tables, ignore_index=True)})
+    if kind == "noise":
+        noise = va.gradient_noise(num_batches=cell.config["num_batches"])
+        return CellResult({"noise": noise})
     return CellResult(_paths(np.array(cell.config["spectrum"]), int(cell.config["grid"])))
 
 

@@ -46,6 +46,7 @@ _PUBLIC = {
     "audit": "vaeaudit.auditing",
     "check_derivations": "vaeaudit.derivations.register",
     "linear_gaussian_optima": "vaeaudit.derivations.linear_theory",
+    "gradient_noise": "vaeaudit.derivations.gradient_noise",
     "linear_gaussian_path": "vaeaudit.derivations.linear_paths",
     "verify_linear_gaussian_optima": "vaeaudit.derivations.linear_paths",
     "Study": "vaeaudit.study.study",

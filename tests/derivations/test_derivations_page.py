@@ -38,15 +38,15 @@ def test_the_study_computes_and_its_page_says_what_the_tables_say(monkeypatch):
         if cell.key != "claims":
             results[cell.key] = script.study.compute(cell, results)
     results["claims"] = va.CellResult(
-        {"claims": va.check_derivations(["A3", "A5", "T2", "C4a", "B2a", "B2b", "E5", "C7"])}
+        {"claims": va.check_derivations(["A3", "A5", "T2", "C4a", "B2a", "B2b", "E5", "C7", "M14b"])}
     )
     page = script.study.page(settings, results)
     said = " ".join(f.what for f in page.findings)
-    assert "8 of 8 claims" in said
+    assert "9 of 9 claims" in said
     assert "`wasserstein_penalty(1)`" in said
     assert "not equivalent" in page.verdict
     figures = [b for s in page.sections for b in s.blocks if hasattr(b, "draw")]
-    assert len(figures) == 6
+    assert len(figures) == 7
     assert all(f.draw().axes for f in figures)
-    assert set(script.study.summary(settings, results)["claims"]) <= set(range(9))
+    assert set(script.study.summary(settings, results)["claims"]) <= set(range(10))
     sys.modules.pop("derivations", None)

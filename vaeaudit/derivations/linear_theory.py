@@ -164,8 +164,8 @@ def linear_gaussian_optima(
     --------
     >>> from vaeaudit.derivations.linear_theory import linear_gaussian_optima
     >>> table = linear_gaussian_optima([4.0, 0.5, 0.5], 1, ["elbo", "wasserstein_penalty"], noise_scale=1.0)
-    >>> table[["objective", "alive", "weight_sq", "attained"]].values.tolist()
-    [['elbo', True, 3.0, True], ['wasserstein_penalty(1)', True, inf, False]]
+    >>> table["weight_sq"].round(9).tolist(), table["attained"].tolist()
+    ([3.0, inf], [True, False])
     """
     values = _spectrum(spectrum, latent_dim)
     if noise_scale is not None and not 0 < noise_scale < math.inf:

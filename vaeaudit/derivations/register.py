@@ -37,6 +37,7 @@ def families() -> dict[str, tuple[Claim, ...]]:
         aggregate,
         decoder_scale,
         elbo_identities,
+        gradient_noise,
         heads_and_noise,
         kl_and_penalty,
         kl_weight,
@@ -60,7 +61,7 @@ def families() -> dict[str, tuple[Claim, ...]]:
         "Scaling the KL": decoder_scale.CLAIMS,
         "What a squared error stands for": squared_errors.CLAIMS,
         "The weight of the KL at the optimum": kl_weight.CLAIMS,
-        "Weights, heads and noise": heads_and_noise.CLAIMS,
+        "Weights, heads and noise": (*heads_and_noise.CLAIMS, *gradient_noise.CLAIMS),
         "Signs and readings": signs.CLAIMS,
         "The linear-Gaussian model": (*linear_gaussian.CLAIMS, *linear_claims.CLAIMS),
     }
