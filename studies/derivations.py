@@ -39,7 +39,7 @@ OVER_NOISE = ("elbo", "beta(0.1)", "beta(4)", "elbo + head_l2(0.1)", "free_bits(
 
 def plan(settings: Mapping[str, Any]) -> Sequence[Cell]:
     """One cell for the register, one per spectrum for the tables, one for the paths."""
-    cells = [Cell("claims", {})]
+    cells = [Cell("claims", {"release": va.__version__})]
     for name in settings["spectra"]:
         config = {"spectrum": SPECTRA[name], "name": name, "seeds": list(settings["seeds"])}
         cells += [Cell(f"optima-{name.replace(' ', '-')}", config)]
@@ -124,6 +124,7 @@ study = va.Study(
     compute=compute,
     page=page,
     summary=summary,
+    version=2,
 )
 
 if __name__ == "__main__":

@@ -317,3 +317,32 @@ def test_errors_name_what_is_wrong():
         linear_gaussian_optima([1.0, 0.5], 1, ["elbow"])
     with pytest.raises(ArgumentError, match="without bound"):
         linear_gaussian_optima([1.0, 0.5], 1, ["beta(-1)"])
+
+
+def test_wasserstein_autoencoder_cannot_pass_its_limit():
+    """Population MMD by quadrature: every (w, a, σ) is below the derived value, σ → 0 with w² = ℓ reaches it."""
+    e, s2, weight = 2.0, 0.3, 10.0
+    table = linear_gaussian_optima([e], 1, [f"mmd({weight})"], noise_scale=s2**0.5)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = weights / weights.sum()
+
+    def kernel_mean(variance):  # E C/(C + r²), r ~ N(0, variance), C = 2J
+        return float(weights @ (2 / (2 + variance * nodes**2)))
+
+    def value(w, a, scale):
+        total = a * a * e + scale**2
+        mmd = kernel_mean(2 * total) + kernel_mean(2.0) - 2 * kernel_mean(total + 1)
+        error = e * (1 - w * a) ** 2 + w * w * scale**2
+        return -0.5 * np.log(2 * np.pi * s2) - error / (2 * s2) - weight * mmd
+
+    rng = np.random.default_rng(0)
+    drawn = [value(*rng.uniform([0, 0, 0.001], [3, 2, 1.5])) for _ in range(2000)]
+    assert max(drawn) < table["value"][0]
+    near = value(np.sqrt(table["weight_sq"][0]), table["loc_map"][0], 1e-4)
+    assert near == pytest.approx(table["value"][0], abs=1e-6)
+
+
+def test_small_total_correlation_weight_goes_to_the_optimiser():
+    table = linear_gaussian_optima([3.0, 1.0, 0.3], 2, ["total_correlation(0.5)", "elbo"], noise_scale=0.6)
+    assert list(table["how"]) == ["optimiser"] * 2 + ["closed form"] * 2
+    assert table["value"][0] >= table["value"][2] - 1e-6  # the term only adds for β < 1
