@@ -14,6 +14,7 @@ from vaeaudit.core.records import Bracket, Estimate
 from vaeaudit.estimators.skewed_mean import skewed_mean_interval
 
 Target = Literal["data", "population"]
+TAIL = 0.02  # error allowed on each side; the rest of 2.5 % goes to second-order terms that the se leaves out
 
 
 @dataclass(frozen=True)
@@ -110,13 +111,13 @@ def choose(
 ) -> Estimate:
     """Pick the tightest of k bounds, with an interval that holds for all k at once.
 
-    Each bound gets a one-sided error of 2.5 %/k, so that picking the one with the best interval end keeps
+    Each bound gets a one-sided error of `TAIL`/k, so that picking the one with the best interval end keeps
     the level (Bonferroni). ``rounding`` widens it by a bound on the arithmetic's error.
     """
     sides = [s for s in sides if math.isfinite(s.mean) and math.isfinite(s.se)]
     if not sides:
         return Estimate.refused("unreliable", "no bound is finite", **fields)
-    ends = [skewed_mean_interval(s.values, 0.025 / len(sides)) for s in sides]
+    ends = [skewed_mean_interval(s.values, TAIL / len(sides)) for s in sides]
     at = 1 if side == "lower" else 2
     best = max(range(len(sides)), key=lambda i: ends[i][at] if side == "lower" else -ends[i][at])
     se, lower, upper = ends[best]

@@ -33,6 +33,10 @@ def reduce_variance(values: Floats, regressors: Floats) -> Floats:
     out = values.copy()
     centred = regressors - regressors.mean(0)
     response = values[:, finite] - values[:, finite].mean(0)
-    coefficients, *_ = np.linalg.lstsq(centred, response, rcond=1e-10)
+    spread = np.maximum(centred.std(0), 1e-30)
+    unit = centred / spread
+    # columns coincide where a unit has collapsed; the ridge costs no bias, since any coefficients are valid
+    gram = unit.T @ unit + 1e-6 * centred.shape[0] * np.eye(unit.shape[1])
+    coefficients = np.linalg.solve(gram, unit.T @ response) / spread[:, None]
     out[:, finite] = values[:, finite] - regressors @ coefficients
     return out
