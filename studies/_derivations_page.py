@@ -104,7 +104,7 @@ def _findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
         found.append(
             Finding(
                 "warn",
-                f"With a linear decoder these objectives have no optimum: {names}.",
+                f"With a linear decoder these objectives have no optimum on these data: {names}.",
                 "The objective rises without end as the decoder's weight grows and the code shrinks with "
                 "its σ: the "
                 "penalty stays bounded there, the KL would not. log p(x) falls without bound on the way.",
