@@ -371,7 +371,8 @@ def _known_section(frames: Mapping[str, pd.DataFrame]) -> Section:
                 ),
                 information,
             ),
-            Table("known_brackets", "Our brackets on the same model, by number of data.", known, note=(
+            Table("known_brackets", "Our brackets on the same model, by number of data.", known,
+                  columns=("num_given", "quantity", "value", "lower", "upper", "truth", "saturated"), note=(
                 "Ends carry the sampling error of the data; `saturated` says that log N binds."
             )),
             Table("forms", "All minibatch estimates.", forms, max_rows=30),

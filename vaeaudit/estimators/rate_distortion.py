@@ -168,7 +168,7 @@ def rate_distortion(
     ... )
     >>> x = np.linspace(-2, 2, 5)[:, None]
     >>> rate_distortion(model, x, target="data").rate
-    0.347 nats (exact), 5 data, 64 samples
+    0.3466 nats (exact), 5 data, 64 samples
     """
     rng_key = as_key(rng_key)
     num_samples = check_count("num_samples", num_samples)
