@@ -58,7 +58,8 @@ def encoder_given_decoder(
     return loc_map, q / (weight_sq + q) if q > 0 else 0.0
 
 
-def _evaluate(terms: DirectionTerms, eigenvalue: float, y: float, variance: float) -> Direction:
+def at_weight(terms: DirectionTerms, eigenvalue: float, y: float, variance: float) -> Direction:
+    """The objective at decoder weight w² = y with its best encoder."""
     if y == 0.0:
         idle = 1.0 if terms.kl > 0 or terms.quadratic > 0 else 0.0
         value = -eigenvalue / (2 * variance)
@@ -117,7 +118,7 @@ def best_direction(terms: DirectionTerms, eigenvalue: float, variance: float) ->
     if terms.loc_weight(eigenvalue) == 0.0 and terms.kl == terms.quadratic == terms.decoder == 0.0:
         return Direction(eigenvalue, math.nan, math.nan, 0.0, 0.0, 0.0, ANY_SCALE)
     roots, degree = _stationary(terms, eigenvalue, variance)
-    found = [_evaluate(terms, eigenvalue, y, variance) for y in (0.0, *roots)]
+    found = [at_weight(terms, eigenvalue, y, variance) for y in (0.0, *roots)]
     if terms.decoder == 0.0 and terms.kl == 0.0:
         found.append(Direction(eigenvalue, math.inf, 0.0, 0.0, -terms.quadratic, 0.0, LIMIT))
     best = max(found, key=lambda d: d.value)
