@@ -75,8 +75,8 @@ def _log_weights(model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Arra
 
 
 def pilot_size(num_samples: int) -> int:
-    """Pilot draws per datum: K/5, from 1000 (K itself where that is less) to 2000."""
-    return int(np.clip(num_samples // 5, min(max(num_samples, 100), 1000), 2000))
+    """Pilot draws per datum: K/5, at least 1000 (2K or 200 where that is less), at most 2000."""
+    return int(np.clip(num_samples // 5, min(max(2 * num_samples, 200), 1000), 2000))
 
 
 def chunk_size(x: Array) -> int:
