@@ -69,13 +69,13 @@ EXACT = [name for name, group in GROUPS.items() if "evidence" in group]  # group
 
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
-        "groups": ["grey", "binary-2d", "linear"],
+        "groups": ["binary-2d", "linear"],
         "objectives": list(OBJECTIVES),
         "seeds": [0, 1, 2],
         "epochs": 40,
         "batch_size": 64,
         "learning_rate": 0.003,
-        "num_test": 100,
+        "num_test": 64,
         "evidence": "iw",
         "num_samples": 1000,
         "score_samples": 32,
