@@ -74,10 +74,10 @@ class GradientAlignment:
             )
         row = match.iloc[0]
         return Estimate(
-            value=row["cosine"],
-            se=row["se"],
-            lower=row["lower"],
-            upper=row["upper"],
+            value=float(row["cosine"]),
+            se=float(row["se"]),
+            lower=float(row["lower"]),
+            upper=float(row["upper"]),
             unit="cosine",
             verdict=row["verdict"],
             note=row["note"],
