@@ -58,6 +58,11 @@ def test_two_latents_ten_thousand_data_within_a_twentieth_of_a_nat():
         assert getattr(result, name).width <= 0.05, name
     assert not result.saturated
     assert result.num_data_needed is None
+    variance = np.diag(root @ root.T) + scale**2
+    for j, row in enumerate(result.by_latent.itertuples()):
+        kl = 0.5 * (variance[j] + mean[j] ** 2 - 1 - np.log(variance[j]))
+        assert row.kl_lower - 1e-4 <= kl <= row.kl_upper + 1e-4
+        assert row.kl_upper - row.kl_lower < 0.02
 
 
 def test_saturated_at_24_nats_and_still_a_bound():
@@ -105,6 +110,9 @@ def test_gaussian_mixture_by_quadrature():
     finite = aggregate_posterior((loc[exact][:, None], scale[exact][:, None]), target="data", num_samples=20)
     assert all(covers(finite, truth).values())
     assert finite.marginal_kl.width < 0.02
+    latent = finite.by_latent.iloc[0]
+    assert latent.kl_lower < marginal < latent.kl_upper < latent.kl_lower + 0.1
+    assert latent.rate == pytest.approx(rate, abs=1e-6)
     assert finite.rate.verdict == "exact"
     assert finite.rate.value == pytest.approx(rate, abs=1e-6)
 
