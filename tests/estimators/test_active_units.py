@@ -85,6 +85,16 @@ def test_collapse_needs_nearly_all_data():
     np.testing.assert_allclose(collapsed_share(rate, 0.01), [0.0, 0.98, 1.0])
 
 
+def test_a_unit_informed_by_few_data_is_not_collapsed():
+    """5 % of the data use the unit: its mean rate is small, yet (0.01, 0.01)-collapse needs 99 %."""
+    loc = np.zeros((400, 2))
+    loc[:20, 0] = 0.3
+    loc[:2, 1] = 0.3
+    table = compare_definitions((loc, np.ones((400, 2)))).table.set_index("definition")
+    assert table.loc["(ε, δ) not collapsed", "units"] == "0"
+    assert table.loc["mean rate", "count"] == 0
+
+
 def linear_model():
     """Unit 0 used, 1 encoded but ignored by the decoder, 2 constant off the prior, 3 collapsed."""
     enc = jnp.array([0.8, 0.6, 0.0, 0.0])
