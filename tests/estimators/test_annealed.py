@@ -10,6 +10,7 @@ from scipy.stats import multivariate_normal
 
 import vaeaudit as va
 from vaeaudit.core.errors import ArgumentError, ShapeError, UnknownNameError
+from vaeaudit.estimators import annealed, sharding
 from vaeaudit.estimators.annealed import ais_log_evidence, choose_schedule, make_path
 from vaeaudit.estimators.bracket import posterior_upper_bound
 from vaeaudit.estimators.hmc import first_state, start_chains, transition
@@ -154,6 +155,17 @@ def test_exact_draws_bound_from_above():
     assert np.all(se < 0.1)
     assert abs(excess.mean() - 0.5 * np.mean(se**2)) < 4 * excess.std() / math.sqrt(200)
     assert excess.mean() > -0.005
+
+
+def test_splitting_the_data_over_devices_changes_no_draw(monkeypatch):
+    model, marginal, _ = gaussian_vae()
+    x = marginal.rvs(4, random_state=0).astype(np.float32)
+    split = ais_log_evidence(model, x, 0, num_temperatures=20)
+    monkeypatch.setattr(annealed, "over_devices", lambda tree, axis: tree)
+    whole = ais_log_evidence(model, x, 0, num_temperatures=20)
+    np.testing.assert_allclose(split.value, whole.value, atol=1e-5)  # other draws would differ by 1e−2
+    assert len(sharding.over_devices(jnp.zeros((4, 2)), axis=0).sharding.device_set) == jax.device_count()
+    assert len(sharding.over_devices(jnp.zeros((3, 2)), axis=0).sharding.device_set) == 1
 
 
 def test_bad_arguments_are_named():

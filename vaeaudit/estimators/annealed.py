@@ -17,6 +17,7 @@ from vaeaudit.estimators.evidence_result import LogEvidence, concatenate, from_c
 from vaeaudit.estimators.hmc import Path, anneal, pilot_run, start_chains
 from vaeaudit.estimators.importance import batches
 from vaeaudit.estimators.laplace import laplace_fit
+from vaeaudit.estimators.sharding import over_devices
 from vaeaudit.models.vae import AbstractVAE
 
 Start = Literal["laplace", "encoder", "prior"]
@@ -80,8 +81,11 @@ def run_schedule(
     path: Path, state: Any, rng_key: Array, schedule: Schedule, num_leapfrog: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log weights (chain, batch) in float64 and mean acceptance (batch,)."""
-    betas = jnp.asarray(schedule.betas, jnp.float32)
-    steps = jnp.asarray(schedule.steps, jnp.float32)
+    betas, steps = over_devices(
+        (jnp.asarray(schedule.betas, jnp.float32), jnp.asarray(schedule.steps, jnp.float32)), axis=1
+    )
+    arrays = over_devices((path.x, path.loc, path.spread), axis=0)
+    path, state = Path(path.model, *arrays), over_devices(state, axis=1)
     log_w, _, accepted = anneal(path, state, rng_key, betas, steps, num_leapfrog)
     return np.asarray(log_w, np.float64), np.asarray(accepted).mean(axis=0)
 
