@@ -88,16 +88,21 @@ def test_deterministic_objectives_train_to_the_derived_optimum(spectrum):
 @pytest.mark.slow
 @pytest.mark.parametrize("spectrum", SPECTRA)
 def test_noisy_objectives_train_to_the_derived_value(spectrum):
-    """The exact value at the trained parameters is never above the optimum, and at most 0.02 nats below."""
+    """The exact value at the trained parameters is never above the optimum, and at most 0.002 nats below.
+
+    Decoder weights, scales and noise within 10⁻² (the gradient is noisy to the end; three seeds).
+    """
     names = ("elbo", "beta(0.5)", "beta(2)", "elbo + head_l2(0.1)", "learned_scale")
-    x, result = trained(spectrum, names, (0, 1, 2), 2000, 3000)
+    x, result = trained(spectrum, names, (0, 1, 2), 2000, 9000)
     for row, model in zip(result.settings.itertuples(), result.models, strict=True):
         table = va.linear_gaussian_optima(SPECTRA[spectrum], 2, [row.objective], noise_scale=NOISE)
         value = exact_value(model, row.objective, x)
-        assert value <= table["value"][0] + 1e-4
-        assert value > table["value"][0] - 0.02
-        s = read(model, x)[-1]
-        assert s == pytest.approx(table["noise_scale"][0], rel=5e-3)
+        assert table["value"][0] - 0.002 < value <= table["value"][0] + 1e-4
+        weight, _, _, scale, s = read(model, x)
+        found = np.sort(np.linalg.eigvalsh(weight.T @ weight))[::-1]
+        np.testing.assert_allclose(found, table["weight_sq"], rtol=1e-2, atol=1e-2)
+        np.testing.assert_allclose(np.sort(scale.mean(0)), np.sort(table["scale"]), atol=1e-2)
+        assert s == pytest.approx(table["noise_scale"][0], rel=2e-3)
 
 
 @pytest.mark.slow
