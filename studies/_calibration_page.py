@@ -13,6 +13,7 @@ import vaeaudit as va
 from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
 
 LOW, HIGH = 0.94, 0.96
+GROUP = 20  # data per simulated data set, as in the study
 
 
 def gather(results: Mapping[str, va.CellResult], name: str) -> pd.DataFrame:
@@ -82,13 +83,23 @@ def _findings(results: Mapping[str, va.CellResult]) -> list[Finding]:
             "Use `auto`: it fits a proposal to each datum's posterior where the encoder's is too poor.",
         )
     )
-    benign = plain[(plain["scale"].between(0.95, 1.25)) & (plain["shift"] <= 0.5) & (plain["latents"] <= 20)]
+    found.append(
+        Finding(
+            "pass" if auto["coverage_mean"].min() >= LOW - 3 * wobble else "warn",
+            f"Means of {GROUP} data: `auto`'s intervals hold the true mean in {auto['coverage_mean'].min():.1%} to "
+            f"{auto['coverage_mean'].max():.1%}.",
+            "Groups are drawn anew from the same data, so these figures are less certain than those per datum.",
+        )
+    )
+    benign = plain[plain["coverage_delta"] >= LOW]
     if len(benign):
+        same = auto.merge(benign[["latents", "scale", "shift"]])
         found.append(
             Finding(
-                "pass" if benign["refused"].max() <= 0.05 else "warn",
-                f"In benign settings the plain encoder is refused in at most {benign['refused'].max():.1%}.",
-                "Benign: q as wide as the posterior or up to 1.25 times wider.",
+                "pass" if same["refused"].max() <= 0.05 else "warn",
+                f"In the {len(benign)} benign settings `auto` refuses at most {same['refused'].max():.1%} of data; "
+                f"the encoder alone, judged by its pilot draws, up to {benign['refused'].max():.0%}.",
+                "Benign: the encoder's value ± 1.96 se would have held the truth in at least 94 % of data.",
             )
         )
     rate = slope(gather(results, "bias"))

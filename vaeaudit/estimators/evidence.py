@@ -54,6 +54,7 @@ def _adapted(model: AbstractVAE, x: Array) -> proposals.Proposal:
 
 
 AUTO_K = 0.3  # largest pilot k̂ at which `auto` keeps the encoder: better proposals are cheap
+AUTO_SHARE = 0.2  # and smallest effective share of the pilot draws: a lucky k̂ alone is not enough
 PROPOSALS: dict[str, MakeProposal] = {
     "encoder": _encoder,
     "guarded": _guarded,
@@ -165,10 +166,10 @@ def _iw(
 def _auto(model: AbstractVAE, x: Array, key: Array, num_samples: int, batch_size: int) -> LogEvidence:
     """Pilot the encoder on all data; settle each datum by the first proposal or method that passes."""
     pilot = max(pilot_size(num_samples), 1000)
-    shape, seen = pilot_summary(
+    shape, share, seen = pilot_summary(
         model, x, random.fold_in(key, 0), PROPOSALS["guarded"], pilot, batch_size=batch_size
     )
-    settled = shape <= AUTO_K
+    settled = (shape <= AUTO_K) & (share >= AUTO_SHARE)
     second = "adapted" if model.differentiable else "defensive"
     parts: list[tuple[np.ndarray, LogEvidence]] = []
     for stage, (name, rows) in enumerate((("guarded", settled), (second, ~settled)), start=1):

@@ -100,16 +100,16 @@ def pilot_summary(
     num_samples: int,
     *,
     batch_size: int = 128,
-) -> tuple[Floats, Floats]:
-    """k̂ and log p̂ per datum from pilot draws under ``rng_key`` alone."""
-    shapes, values = [], []
+) -> tuple[Floats, Floats, Floats]:
+    """k̂, effective share of the draws and log p̂ per datum, from pilot draws under ``rng_key`` alone."""
+    columns = []
     for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
         batch_key = jax.random.fold_in(rng_key, number)
         proposal = make_proposal(model, x[index])
         summary = _accumulate(model, proposal, x[index], batch_key, num_samples, real)
-        shapes.append(summary.pareto_k())
-        values.append(summary.moments()[0])
-    return np.concatenate(shapes), np.concatenate(values)
+        columns.append((summary.pareto_k(), summary.ess() / num_samples, summary.moments()[0]))
+    shape, share, value = (np.concatenate(part) for part in zip(*columns, strict=True))
+    return shape, share, value
 
 
 def stream_log_evidence(
