@@ -200,7 +200,7 @@ def main() -> None:
         "benchmark": "aggregate",
         "cpus": os.cpu_count(),
         "load_at_start": load,
-        "platform": platform.platform(),
+        "platform": platform.machine(),
         "jax": jax.__version__,
         "backend": jax.default_backend(),
         "forms": rows,
