@@ -42,7 +42,9 @@ def main(folder: Path) -> int:
         if not (elbo == 0).all():
             problems.append("the ELBO exceeded log p(x)")
     json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    print("\n".join(problems) or f"ok: {len(EXPECTED)} tables, {len(pages)} PDF pages, {len(html)} bytes HTML")
+    print(
+        "\n".join(problems) or f"ok: {len(EXPECTED)} tables, {len(pages)} PDF pages, {len(html)} bytes HTML"
+    )
     return len(problems)
 
 

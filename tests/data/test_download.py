@@ -29,9 +29,9 @@ def leftovers(folder):
 
 def test_the_first_good_mirror_serves_and_the_file_lands_whole(cache, web):
     folder, address = web
-    (folder / "wrong.gz").write_bytes(gzip.compress(b"something else"))
-    (folder / "cut.gz").write_bytes(gzip.compress(CONTENT)[:-20])
-    (folder / "good.gz").write_bytes(gzip.compress(CONTENT))
+    (folder / "wrong.gz").write_bytes(gzip.compress(b"something else", mtime=0))
+    (folder / "cut.gz").write_bytes(gzip.compress(CONTENT, mtime=0)[:-20])
+    (folder / "good.gz").write_bytes(gzip.compress(CONTENT, mtime=0))
     urls = [address + name for name in ("absent.gz", "wrong.gz", "cut.gz", "good.gz")]
     path = fetch(urls, "set/x.gz", verify, by_hand="By hand: …")
     assert path == cache / "set" / "x.gz"
@@ -42,7 +42,10 @@ def test_the_first_good_mirror_serves_and_the_file_lands_whole(cache, web):
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(gzip.compress(b"something else"), ChecksumError), (gzip.compress(CONTENT)[:-20], DataCorruptError)],
+    [
+        (gzip.compress(b"something else", mtime=0), ChecksumError),
+        (gzip.compress(CONTENT)[:-20], DataCorruptError),
+    ],
 )
 def test_a_wrong_download_leaves_nothing_behind(cache, web, content, error):
     folder, address = web
@@ -63,7 +66,7 @@ def test_no_answer_at_all_is_missing_data(cache):
 
 def test_an_interrupted_download_keeps_the_old_file(cache, web, monkeypatch):
     folder, address = web
-    (folder / "x.gz").write_bytes(gzip.compress(CONTENT))
+    (folder / "x.gz").write_bytes(gzip.compress(CONTENT, mtime=0))
     target = cache / "set" / "x.gz"
     target.parent.mkdir(parents=True)
     target.write_bytes(b"old")
