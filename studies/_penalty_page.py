@@ -475,7 +475,8 @@ def _gradient_section(path: pd.DataFrame, shown: list[str], groups: Mapping[str,
         Text(
             "At snapshots of its own run, each objective's gradient is compared with that of log p(x) (decoder "
             "parameters θ) and with the direction that closes $\\mathrm{KL}(q \\| p(z|x))$ (encoder parameters φ). "
-            "Bands are 95 % intervals; a missing point is a gradient not told apart from zero."
+            "Bands are 95 % intervals; a missing point is a gradient not told apart from zero, or an estimate that cannot be "
+            "vouched for (see the notes in the table of cosines)."
         )
     ]
     for group in [g for g in shown if g in set(path["group"])]:

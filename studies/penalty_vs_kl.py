@@ -66,11 +66,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "groups": ["linear", "digits", "faces"],
         "objectives": OBJECTIVES,
         "seeds": [0, 1, 2],
-        "snapshots": [1, 3, 10, 30, 100, 200],
+        "snapshots": [1, 3, 10, 30, 120],
         "batch_size": 64,
         "evidence": "auto",
         "num_test": 200,
-        "num_gradient": 96,
+        "num_gradient": 64,
         "evidence_samples": 1000,
     },
     "full": {
@@ -205,7 +205,7 @@ def _gradients(config: Mapping[str, Any], trained: CellResult) -> CellResult:
     group, seed = config["group"], config["seeds"][0]
     linear = GROUPS[group]["evidence"] == "closed form"
     x = _load(group).train[: 1000 if linear else config["num_gradient"]]
-    options = {"num_samples": 8} if linear else {"num_samples": 32, "method": "iw", "num_importance": 128}
+    options = {"num_samples": 8} if linear else {"num_samples": 32, "num_importance": 128}
     snapshots = {epochs: _models(config, trained, epochs) for epochs in config["snapshots"]}
     parts = []
     for text in config["objectives"]:

@@ -49,6 +49,20 @@ def test_stopping_rule_on_made_up_rows():
     assert stop.loc["c", "first_not_climbing"] == 0
 
 
+def test_an_unreliable_snapshot_is_no_stop():
+    path = pd.DataFrame(
+        {"epoch": [0, 1, 2], "climb_lower": [1.0, np.nan, 0.5], "climb_upper": [2.0, np.nan, 0.9]}
+    )
+    path = path.assign(
+        objective="a", target="log_evidence", parameters="theta", verdict=["ok", "unreliable", "ok"], note=""
+    )
+    whole, cut = stops_climbing(path).iloc[0], stops_climbing(path.iloc[:2]).iloc[0]
+    assert (whole["last_climbing"], whole["num_unreliable"]) == (2, 1)
+    assert cut["last_climbing"] == 0
+    assert np.isnan(cut["first_not_climbing"])
+    assert cut["final_verdict"] == "unreliable"
+
+
 def test_errors():
     with pytest.raises(ArgumentError, match="empty"):
         alignment_along_training("elbo", [], np.zeros((2, 2)))

@@ -87,7 +87,8 @@ def stops_climbing(
         One row per ``objective`` (and ``seed`` where there is such a column): ``last_climbing``, the
         last epoch whose climb lies above 0 with its whole interval; ``first_not_climbing``, the first
         snapshot after it (NaN if it climbs to the end); ``descends``, whether any later interval lies
-        below 0; ``final_verdict`` and ``final_note`` of the last snapshot.
+        below 0; ``num_unreliable``, snapshots left out since their estimate cannot be vouched for;
+        ``final_verdict`` and ``final_note`` of the last snapshot.
 
     Raises
     ------
@@ -106,7 +107,8 @@ def stops_climbing(
     keys = [c for c in ("objective", "seed") if c in path.columns]
     rows = []
     for labels, run in chosen.groupby(keys, sort=False) if keys else [((), chosen)]:
-        ordered = run.sort_values("epoch")
+        everything = run.sort_values("epoch")
+        ordered = everything[everything["verdict"] != "unreliable"]  # unknown, neither climbing nor not
         climbing = (ordered["climb_lower"] > 0).to_numpy()
         last = int(np.flatnonzero(climbing).max()) if climbing.any() else -1
         epochs = ordered["epoch"].to_numpy()
@@ -118,8 +120,9 @@ def stops_climbing(
                 "last_climbing": epochs[last] if last >= 0 else np.nan,
                 "first_not_climbing": epochs[last + 1] if last + 1 < len(epochs) else np.nan,
                 "descends": bool((ordered["climb_upper"].to_numpy()[last + 1 :] < 0).any()),
-                "final_verdict": ordered["verdict"].iloc[-1],
-                "final_note": ordered["note"].iloc[-1] if "note" in ordered else "",
+                "num_unreliable": len(everything) - len(ordered),
+                "final_verdict": everything["verdict"].iloc[-1],
+                "final_note": everything["note"].iloc[-1] if "note" in everything else "",
             }
         )
     return pd.DataFrame(rows)
