@@ -91,11 +91,10 @@ class TorchPool:
             self.ends.append(ours)
             self.processes.append(process)
 
-    def train(self, kind: str, epochs: int) -> None:
+    def train(self, kind: str, epochs: int) -> float:
         for seed, end in enumerate(self.ends):
             end.send((kind, epochs, seed))
-        for end in self.ends:
-            end.recv()
+        return sum(end.recv() for end in self.ends)
 
     def close(self) -> None:
         for end, process in zip(self.ends, self.processes, strict=True):
@@ -109,9 +108,13 @@ def compare(name: str, net: Net, rounds: int, quick: bool) -> dict:
     steps = len(data) // net.batch
     models, epochs = (8, 8) if quick else (32, 20) if net.event < 100 else (8, 8)
     torch_epochs = 4 if quick or net.event > 100 else 20
+
+    def ours(num_devices: int | None) -> None:
+        our_sweep(net, data, models, epochs, num_devices)
+
     contenders = {
-        "vaeaudit sweep": (lambda: our_sweep(net, data, models, epochs), models * epochs * steps),
-        "vaeaudit one by one": (lambda: our_sweep(net, data, models, epochs, 1), models * epochs * steps),
+        "vaeaudit sweep": (functools.partial(ours, None), models * epochs * steps),
+        "vaeaudit one by one": (functools.partial(ours, 1), models * epochs * steps),
     }
     pools = {}
     for processes, threads in {(1, 1), (1, cores), (cores, 1)}:
@@ -125,24 +128,28 @@ def compare(name: str, net: Net, rounds: int, quick: bool) -> dict:
     timings = take_turns(contenders, rounds)
     for pool in pools.values():
         pool.close()
-    ours = timings["vaeaudit sweep"]
+    sweep = timings["vaeaudit sweep"]
     best = {
         kind: max((n for n in timings if n.startswith(f"torch {kind}")), key=lambda n: timings[n].rate)
         for kind in ("plain", "tuned")
     }
     rows = []
     for label, timing in timings.items():
-        middle, low, high = ratio(ours, timing)
+        middle, low, high = ratio(sweep, timing)
         mark = " (best)" if label in best.values() else ""
-        rows.append([label + mark, f"{timing.rate:,.0f}", f"{middle:.2f}", f"{low:.2f}–{high:.2f}"])
+        cpu = f"{timing.cpu_milliseconds:.3f}"
+        rows.append([label + mark, f"{timing.rate:,.0f}", cpu, f"{middle:.2f}", f"{low:.2f}–{high:.2f}"])
     print(f"\n{name}, batch {net.batch}, {models} models, {rounds} rounds")
-    print(table(["contender", "model-steps / s", "sweep is × faster (median)", "range"], rows))
-    gflops = ours.rate * flops_per_step(net) / 1e9
+    print(
+        table(["contender", "model-steps / s", "CPU ms / step", "sweep is × faster (median)", "range"], rows)
+    )
+    gflops = sweep.rate * flops_per_step(net) / 1e9
     print(f"matrix products of the sweep: {gflops:.0f} GFLOP/s")
     return {
         "rates": {label: timing.rate for label, timing in timings.items()},
+        "cpu_milliseconds": {label: timing.cpu_milliseconds for label, timing in timings.items()},
         "seconds": {label: timing.seconds.tolist() for label, timing in timings.items()},
-        "ratios": {label: ratio(ours, timing) for label, timing in timings.items()},
+        "ratios": {label: ratio(sweep, timing) for label, timing in timings.items()},
         "best": best,
         "models": models,
         "epochs": epochs,
@@ -194,6 +201,7 @@ def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
     parser.add_argument("--whole-process", action="store_true", help="also time fresh processes")
     arguments = parser.parse_args()
@@ -201,7 +209,7 @@ def main() -> None:
     import torch
 
     record = {"machine": {**machine(), "torch": torch.__version__}, "nets": {}, "same_elbo": {}}
-    for name, net in NETS.items():
+    for name, net in ((name, NETS[name]) for name in arguments.nets):
         if net.event < 100:
             record["same_elbo"][name] = agreement = same_elbo(net)
             print(f"{name}: training ELBO {agreement['ours']:.3f} (ours), {agreement['torch']:.3f} (torch)")

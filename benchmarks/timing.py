@@ -19,9 +19,10 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each round, and how much work one round was."""
+    """Seconds of each round, wall and CPU, and how much work one round was."""
 
     seconds: np.ndarray
+    cpu_seconds: np.ndarray  # of all threads and processes that did the work
     work: float
 
     @property
@@ -29,23 +30,31 @@ class Timing:
         """Work per second, median over rounds."""
         return float(np.median(self.work / self.seconds))
 
+    @property
+    def cpu_milliseconds(self) -> float:
+        """CPU milliseconds per unit of work, median over rounds: steadier than wall time on a busy machine."""
+        return float(1e3 * np.median(self.cpu_seconds) / self.work)
+
 
 def take_turns(contenders: Mapping[str, tuple[Callable[[], Any], float]], rounds: int) -> dict[str, Timing]:
     """Run every contender once per round, in alternating order, after one unmeasured call each.
 
-    Each contender is (function, work done by one call). What disturbs the machine disturbs neighbours
+    Each contender is (function, work done by one call); a function that works in other processes returns
+    the CPU seconds spent there. What disturbs the machine disturbs neighbours
     in time alike, so that ratios within a round are steadier than rates.
     """
     for function, _ in contenders.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
     names = list(contenders)
     for r in range(rounds):
         for name in names if r % 2 == 0 else reversed(names):
-            start = time.perf_counter()
-            contenders[name][0]()
+            start, cpu_start = time.perf_counter(), time.process_time()
+            elsewhere = contenders[name][0]()
             seconds[name].append(time.perf_counter() - start)
-    return {name: Timing(np.array(seconds[name]), contenders[name][1]) for name in names}
+            cpu[name].append(time.process_time() - cpu_start + (elsewhere or 0.0))
+    return {name: Timing(np.array(seconds[name]), np.array(cpu[name]), contenders[name][1]) for name in names}
 
 
 def ratio(a: Timing, b: Timing) -> tuple[float, float, float]:
