@@ -256,7 +256,7 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
                     )
                 )
     if "path" in frames:
-        found += _gradient_findings(frames["path"])
+        found += _gradient_findings(frames["path"], frames["heights"])
     if "theory" in frames:
         lost = frames["theory"].loc[~frames["theory"]["attained"].astype(bool), "objective"].unique()
         if len(lost):
@@ -273,7 +273,7 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
     return found
 
 
-def _gradient_findings(path: pd.DataFrame) -> list[Finding]:
+def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Finding]:
     found = []
     for group, part in path.groupby("group", sort=False):
         for stop in stops_climbing(part).itertuples():
@@ -287,6 +287,16 @@ def _gradient_findings(path: pd.DataFrame) -> list[Finding]:
                         "Snapshots of one run; the epoch is known to the spacing of the snapshots.",
                     )
                 )
+    for row in peaks(heights).itertuples():
+        if row.objective == PENALTY and row.peak_epoch < row.last_epoch:
+            found.append(
+                Finding(
+                    "warn",
+                    f"In `{row.group}` the penalty's held-out log p(x) peaked by epoch {row.peak_epoch:g} and fell by "
+                    f"{row.lost_after_peak:.2f} nats until epoch {row.last_epoch:g}, while its objective went on.",
+                    "Snapshots of one run on the same held-out data.",
+                )
+            )
     last = final_cosines(path)
     for group, part in last[last["objective"] == PENALTY].groupby("group", sort=False):
         cosine = part.set_index(["target", "parameters"])
@@ -370,7 +380,7 @@ def page(
             _claims_section(),
             *([_theory_section(frames["theory"])] if "theory" in frames else []),
             _bound_section(frames, shown),
-            *([_gradient_section(frames["path"], shown, groups)] if "path" in frames else []),
+            *([_gradient_section(frames, shown, groups)] if "path" in frames else []),
             _data_section(frames, results, shown, groups),
         ],
     )
@@ -470,13 +480,39 @@ def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Sect
     return Section("Where the bound breaks", blocks)
 
 
-def _gradient_section(path: pd.DataFrame, shown: list[str], groups: Mapping[str, Any]) -> Section:
+def peaks(heights: pd.DataFrame) -> pd.DataFrame:
+    """Epoch of the highest held-out log p(x) in each run, and what was lost after it."""
+    rows = []
+    for (group, objective), run in heights.dropna(subset=["log_evidence"]).groupby(
+        ["group", "objective"], sort=False
+    ):
+        ordered = run.sort_values("epoch")
+        best, last = ordered.loc[ordered["log_evidence"].idxmax()], ordered.iloc[-1]
+        rows.append(
+            {
+                "group": group,
+                "objective": objective,
+                "peak_epoch": best["epoch"],
+                "last_epoch": last["epoch"],
+                "log_evidence_at_peak": best["log_evidence"],
+                "log_evidence_at_end": last["log_evidence"],
+                "lost_after_peak": best["log_evidence"] - last["log_evidence"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _gradient_section(
+    frames: Mapping[str, pd.DataFrame], shown: list[str], groups: Mapping[str, Any]
+) -> Section:
+    path, heights = frames["path"], frames["heights"]
     blocks: list[Any] = [
         Text(
             "At snapshots of its own run, each objective's gradient is compared with that of log p(x) (decoder "
             "parameters θ) and with the direction that closes $\\mathrm{KL}(q \\| p(z|x))$ (encoder parameters φ). "
-            "Bands are 95 % intervals; a missing point is a gradient not told apart from zero, or an estimate that cannot be "
-            "vouched for (see the notes in the table of cosines)."
+            "Bands are 95 % intervals; a missing point is a gradient not told apart from zero, or an "
+            "estimate that cannot be vouched for (see the notes in the table of cosines). A positive climb at a noisy "
+            "iterate is no promise: whether log p(x) rose between snapshots is in the last figure of each group."
         )
     ]
     for group in [g for g in shown if g in set(path["group"])]:
@@ -503,6 +539,26 @@ def _gradient_section(path: pd.DataFrame, shown: list[str], groups: Mapping[str,
                         part,
                     )
                 )
+        part = heights[heights["group"] == group].dropna(subset=["log_evidence"])
+        if len(part):
+            blocks.append(
+                Figure(
+                    f"height_{group}",
+                    f"Held-out log p(x) at the snapshots: {groups[group]['title']}.",
+                    "Mean log p(x) over epochs, one line per objective.",
+                    lambda part=part: va.figures.curves(
+                        part, x="epoch", y="log_evidence", hue="objective", log_x=True
+                    ),
+                    part,
+                )
+            )
+    blocks.append(
+        Table(
+            "peaks",
+            "Where each run's held-out log p(x) peaked, and what further training cost (first seed).",
+            peaks(heights),
+        )
+    )
     stops = [stops_climbing(path[path["group"] == g]).assign(group=g) for g in path["group"].unique()]
     blocks += [
         Table(

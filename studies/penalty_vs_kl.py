@@ -56,6 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objectives": OBJECTIVES[:3],
         "seeds": [0, 1, 2],
         "snapshots": [1, 6, 40],
+        "linear_snapshots": [2, 10, 40, 120],
         "batch_size": 64,
         "evidence": "auto",
         "num_test": 50,
@@ -67,6 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objectives": OBJECTIVES,
         "seeds": [0, 1, 2],
         "snapshots": [1, 3, 10, 30, 120],
+        "linear_snapshots": [2, 5, 10, 20, 40, 80, 160, 320],
         "batch_size": 64,
         "evidence": "auto",
         "num_test": 200,
@@ -78,6 +80,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objectives": OBJECTIVES,
         "seeds": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         "snapshots": [1, 3, 10, 30, 100, 300, 1000],
+        "linear_snapshots": [2, 5, 10, 20, 40, 80, 160, 320, 640],
         "batch_size": 64,
         "evidence": "quadrature",
         "num_test": 300,
@@ -91,24 +94,17 @@ PICTURES = 10
 
 def plan(settings: Mapping[str, Any]) -> list[Cell]:
     """Per group: training, gradients along the run, bounds and per-datum losses."""
-    shared = ("objectives", "seeds", "snapshots", "batch_size")
-    measured = (
-        "objectives",
-        "seeds",
-        "snapshots",
-        "num_test",
-        "num_gradient",
-        "evidence",
-        "evidence_samples",
-    )
+    shared = ("objectives", "seeds", "batch_size")
+    evidence = ("num_test", "num_gradient", "evidence", "evidence_samples")
     cells = []
     for group in settings["groups"]:
-        config = {"group": group, **GROUPS[group]}
+        snapshots = settings["linear_snapshots" if group == "linear" else "snapshots"]
+        config = {"group": group, "snapshots": snapshots} | {k: settings[k] for k in shared}
         train = f"train {group}"
-        cells.append(Cell(train, {"task": "train", **config, **{k: settings[k] for k in shared}}))
+        cells.append(Cell(train, {"task": "train", **GROUPS[group], **config}))
         for task in ("gradients", "data"):
-            kept = {k: settings[k] for k in measured}
-            cells.append(Cell(f"{task} {group}", {"task": task, "group": group, **kept}, needs=(train,)))
+            kept = {k: settings[k] for k in evidence}
+            cells.append(Cell(f"{task} {group}", {"task": task, **config, **kept}, needs=(train,)))
     if "linear" in settings["groups"]:
         cells.append(Cell("theory", {"task": "theory", "objectives": list(settings["objectives"])}))
     return cells
@@ -207,13 +203,26 @@ def _gradients(config: Mapping[str, Any], trained: CellResult) -> CellResult:
     x = _load(group).train[: 1000 if linear else config["num_gradient"]]
     options = {"num_samples": 8} if linear else {"num_samples": 32, "num_importance": 128}
     snapshots = {epochs: _models(config, trained, epochs) for epochs in config["snapshots"]}
-    parts = []
+    held_out = _load(group).test[: 500 if linear else config["num_gradient"]]
+    parts, heights = [], []
     for text in config["objectives"]:
         objective = va.objectives.parse(text)
         run = [(epochs, models[objective.name, seed]) for epochs, models in snapshots.items()]
         run = [(epochs, _as_linear(model) if linear else model) for epochs, model in run]
         parts.append(alignment_along_training(objective, run, x, TARGETS, num_replicates=24, **options))
-    return CellResult({"path": pd.concat(parts, ignore_index=True).assign(group=group, seed=seed)})
+        heights += [{"objective": objective.name, "epoch": e} | _height(m, held_out) for e, m in run]
+    frames = {"path": pd.concat(parts, ignore_index=True), "heights": pd.DataFrame(heights)}
+    return CellResult({name: frame.assign(group=group, seed=seed) for name, frame in frames.items()})
+
+
+def _height(model: Any, x: np.ndarray) -> dict[str, float]:
+    """Mean held-out log p(x) of a snapshot: exact, by quadrature, or missing."""
+    if isinstance(model, va.LinearGaussianVAE):
+        return {"log_evidence": float(model.exact_log_evidence(x).mean())}
+    if model.latent_dim > 2:
+        return {"log_evidence": np.nan}
+    found = va.log_evidence(model, x, method="quadrature")
+    return {"log_evidence": float(found.value.mean()) if found.reliable.all() else np.nan}
 
 
 # -------------------------------------------------------------------------- bounds and per-datum loss
