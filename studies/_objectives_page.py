@@ -159,26 +159,22 @@ def _implied_findings(implied: pd.DataFrame) -> list[Finding]:
 
 
 def _rate_findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
-    wide = by_seed(frames, ("rate", "mutual_information", "marginal_kl"))
-    rows = wide[(wide["objective"] == "elbo")].groupby("group", sort=False).mean(numeric_only=True)
-    text = "; ".join(
-        f"{r.mutual_information / r.rate:.0%} of {r.rate:.1f} nats in `{group}`"
-        for group, r in rows.iterrows()
-        if r.notna().all()
-    )
-    return (
-        [
-            Finding(
-                "info",
-                f"Under the ELBO most of the rate is mutual information, not distance to the prior: {text}."
-                if (rows["mutual_information"] > rows["rate"] / 2).all()
-                else f"Share of the ELBO's rate that is mutual information: {text}.",
-                "rate = I(x; z) + KL(q(z) ‖ p(z)), over the finite training set, on held-out rates.",
-            )
-        ]
-        if text
-        else []
-    )
+    wide = by_seed(frames, ("mutual_information", "marginal_kl")).dropna()
+    rows = wide[wide["objective"] == "elbo"].groupby("group", sort=False).mean(numeric_only=True)
+    if rows.empty:
+        return []
+    rate = rows["mutual_information"] + rows["marginal_kl"]
+    share = rows["mutual_information"] / rate
+    text = "; ".join(f"{share[group]:.0%} of {rate[group]:.2f} nats in `{group}`" for group in rows.index)
+    return [
+        Finding(
+            "info",
+            f"Under the ELBO most of the rate is mutual information, not distance to the prior: {text}."
+            if (share > 0.5).all()
+            else f"Share of the ELBO's rate that is mutual information: {text}.",
+            "rate = I(x; z) + KL(q(z) ‖ p(z)), over the finite training set.",
+        )
+    ]
 
 
 def verdict(frames: Mapping[str, pd.DataFrame]) -> str:
