@@ -346,3 +346,14 @@ def test_small_total_correlation_weight_goes_to_the_optimiser():
     table = linear_gaussian_optima([3.0, 1.0, 0.3], 2, ["total_correlation(0.5)", "elbo"], noise_scale=0.6)
     assert list(table["how"]) == ["optimiser"] * 2 + ["closed form"] * 2
     assert table["value"][0] >= table["value"][2] - 1e-6  # the term only adds for β < 1
+
+
+def test_directions_exactly_at_the_threshold_are_collapsed():
+    """Learned noise on a flat tail: ℓ₂ = ℓ₃ = s² to rounding, so w² = 0, and training agrees."""
+    from vaeaudit import verify_linear_gaussian_optima
+
+    spectrum = [3.0, 0.6, 0.6, 0.6, 0.6]
+    table = linear_gaussian_optima(spectrum, 3, ["elbo"])
+    assert list(table["alive"]) == [True, False, False]
+    checked = verify_linear_gaussian_optima(spectrum, 3, ["elbo"], seeds=(0,))
+    assert checked["relative_error"].max() < 1e-3

@@ -90,8 +90,8 @@ def _stationary(terms: DirectionTerms, eigenvalue: float, variance: float) -> tu
     else:
         slope = _plus(np.array([gain]), -dec * shifted)
     slope = slope[np.argmax(np.abs(slope) > 1e-14 * np.abs(slope).max()) :]
-    roots = np.roots(slope)
-    real = [float(r.real) for r in roots if abs(r.imag) < 1e-9 * (1 + abs(r)) and r.real > 0]
+    roots, floor = np.roots(slope), 1e-12 * eigenvalue  # below it: rounding at the threshold itself
+    real = [float(r.real) for r in roots if abs(r.imag) < 1e-9 * (1 + abs(r)) and r.real > floor]
     return real, len(slope) - 1
 
 

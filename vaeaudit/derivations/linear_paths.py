@@ -115,7 +115,8 @@ def verify_linear_gaussian_optima(
     Notes
     -----
     BFGS in float64 on the exact population objective: no principal directions enter. A scale is compared
-    by its difference (it is at most 1), everything else relatively.
+    by its difference (it is at most 1), the weight of a collapsed direction relatively to ℓ, everything
+    else relatively.
     """
     values = np.sort(np.asarray(spectrum, dtype=np.float64))[::-1]
     rows: list[dict[str, object]] = []
@@ -148,7 +149,7 @@ def verify_linear_gaussian_optima(
             for quantity, trained in found.items():
                 derived = np.sort(table[quantity].to_numpy())[:: -1 if quantity == "weight_sq" else 1]
                 for j, (d, t) in enumerate(zip(derived, trained, strict=False), 1):
-                    near_zero = quantity == "scale" or (quantity == "weight_sq" and d == 0)
+                    unit = {"scale": 1.0, "weight_sq": d if d > 0 else values[j - 1]}.get(quantity, abs(d))
                     rows.append(
                         {
                             "objective": objective.name,
@@ -158,7 +159,7 @@ def verify_linear_gaussian_optima(
                             "direction": j if quantity in ("weight_sq", "scale") else 0,
                             "derived": float(d),
                             "trained": float(t),
-                            "relative_error": abs(t - d) / (1.0 if near_zero else abs(d)),
+                            "relative_error": abs(t - d) / unit,
                         }
                     )
     return pd.DataFrame(rows)
