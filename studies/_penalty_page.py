@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 
 import vaeaudit as va
-from vaeaudit.estimators.alignment_path import stops_climbing
-from vaeaudit.estimators.bound_region import loc_range_below_kl
 from vaeaudit.figures.style import COLOURS, FULL, SOFT, looks, new_figure, style
 from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
 
@@ -165,7 +163,7 @@ def region_figure(posterior: pd.DataFrame, group: str) -> Any:
     """Trained (|μ|, σ) of each objective over the region where the penalty is below the KL."""
     part = posterior[posterior["group"] == group]
     scale = np.geomspace(max(1e-3, part["scale"].min() * 0.7), 3.0, 400)
-    limit = loc_range_below_kl("wasserstein", scale).upper
+    limit = va.loc_range_below_kl("wasserstein", scale).upper
     with style():
         figure = new_figure(FULL, 3.6)
         axes = figure.subplots()
@@ -276,7 +274,7 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
 def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Finding]:
     found = []
     for group, part in path.groupby("group", sort=False):
-        for stop in stops_climbing(part).itertuples():
+        for stop in va.stops_climbing(part).itertuples():
             if np.isfinite(stop.first_not_climbing):
                 how = "descends" if stop.descends else "is not told apart from standing still"
                 found.append(
@@ -559,7 +557,7 @@ def _gradient_section(
             peaks(heights),
         )
     )
-    stops = [stops_climbing(path[path["group"] == g]).assign(group=g) for g in path["group"].unique()]
+    stops = [va.stops_climbing(path[path["group"] == g]).assign(group=g) for g in path["group"].unique()]
     blocks += [
         Table(
             "stops_climbing",

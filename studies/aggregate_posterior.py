@@ -18,7 +18,6 @@ from _aggregate_page import page, summary
 
 import vaeaudit as va
 from vaeaudit import Cell, CellResult
-from vaeaudit.estimators.disentanglement import disentanglement
 from vaeaudit.estimators.minibatch_forms import FORMS, all_minibatch_estimates
 
 GROUPS: dict[str, dict[str, Any]] = {
@@ -259,7 +258,7 @@ def _disentangle(config: Mapping[str, Any], trained: CellResult) -> CellResult:
     rows = []
     for labels, model in _models(config, trained):
         loc, _ = model.encode(x)
-        scores = disentanglement(loc, factors, seed=labels["seed"])
+        scores = va.disentanglement(loc, factors, seed=labels["seed"])
         found = va.rate_distortion(model, x, rng_key=0, num_samples=16)
         rows.append(
             {**labels, **scores.row(), "rate": found.rate.value, "distortion": found.distortion.value}

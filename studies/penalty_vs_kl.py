@@ -16,8 +16,6 @@ from _penalty_page import page, summary
 
 import vaeaudit as va
 from vaeaudit import Cell, CellResult
-from vaeaudit.estimators.alignment_path import alignment_along_training
-from vaeaudit.estimators.bound_region import kl_excess
 
 GROUPS: dict[str, dict[str, Any]] = {
     "linear": {
@@ -209,7 +207,7 @@ def _gradients(config: Mapping[str, Any], trained: CellResult) -> CellResult:
         objective = va.objectives.parse(text)
         run = [(epochs, models[objective.name, seed]) for epochs, models in snapshots.items()]
         run = [(epochs, _as_linear(model) if linear else model) for epochs, model in run]
-        parts.append(alignment_along_training(objective, run, x, TARGETS, num_replicates=24, **options))
+        parts.append(va.alignment_along_training(objective, run, x, TARGETS, num_replicates=24, **options))
         heights += [{"objective": objective.name, "epoch": e} | _height(m, held_out) for e, m in run]
     frames = {"path": pd.concat(parts, ignore_index=True), "heights": pd.DataFrame(heights)}
     return CellResult({name: frame.assign(group=group, seed=seed) for name, frame in frames.items()})
@@ -301,7 +299,7 @@ def _posterior(model: Any, name: str, x: np.ndarray) -> pd.DataFrame:
     frame = pd.DataFrame({"datum": datum.ravel(), "latent": latent.ravel()})
     frame["loc"], frame["scale"] = loc.ravel(), scale.ravel()
     regulariser = va.objectives.parse(name).regulariser
-    frame["kl_excess"] = kl_excess(regulariser, frame["loc"], frame["scale"])
+    frame["kl_excess"] = va.kl_excess(regulariser, frame["loc"], frame["scale"])
     return frame
 
 

@@ -41,7 +41,12 @@ _PUBLIC = {
     "ablation_loss": "vaeaudit.estimators.unit_definitions",
     "disentanglement": "vaeaudit.estimators.disentanglement",
     "gradient_alignment": "vaeaudit.estimators.gradients",
+    "log_evidence_gradient": "vaeaudit.estimators.fisher_identity",
+    "alignment_along_training": "vaeaudit.estimators.alignment_path",
+    "stops_climbing": "vaeaudit.estimators.alignment_path",
     "bound_check": "vaeaudit.estimators.bound_certificates",
+    "kl_excess": "vaeaudit.estimators.bound_region",
+    "loc_range_below_kl": "vaeaudit.estimators.bound_region",
     # whole audits, derivations, studies
     "audit": "vaeaudit.auditing",
     "check_derivations": "vaeaudit.derivations.register",
