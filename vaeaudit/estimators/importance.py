@@ -18,7 +18,7 @@ from vaeaudit.estimators.reliability import Floats, check_log_weights
 from vaeaudit.estimators.weights import WeightSummary
 from vaeaudit.models.vae import AbstractVAE
 
-ELEMENTS = 1 << 19  # decoder outputs per call (samples × data × event): activations stay near the cache
+ELEMENTS = 1 << 20  # decoder outputs per call (samples × data × event): activations stay near the cache
 
 MakeProposal = Callable[[AbstractVAE, Array], Proposal]  # (model, x) → proposal, without randomness
 
