@@ -87,7 +87,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 200,
         "batch_size": 64,
         "learning_rate": 0.002,
-        "num_test": 300,
+        "num_test": 150,
         "evidence": "auto",
         "num_samples": 2000,
         "score_samples": 64,
