@@ -45,6 +45,9 @@ def against_elbo(frames: Mapping[str, pd.DataFrame], quantity: str = "log_eviden
     paired = wide.merge(base, on=["group", "seed"], suffixes=("", "_elbo"))
     paired["difference"] = paired[quantity] - paired[f"{quantity}_elbo"]
     paired = paired[(paired["objective"] != "elbo") & paired["difference"].notna()]
+    if paired.empty:  # every log p(x) was refused
+        columns = ["group", "objective", "value", "lower", "upper", "num_seeds"]
+        return pd.DataFrame(columns=columns)
     return va.tables.over_seeds(paired, by=["group", "objective"], values=["difference"])
 
 
@@ -130,7 +133,7 @@ def findings(settings: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) ->
                 "unreliable",
                 f"log p(x) has no interval for {len(refused)} models, trained under {_names(refused['objective'])}.",
                 "The importance weights of some data are too uneven; the value shown is low in expectation.",
-                "Use the preset `standard` or `full`, which spend more samples and better proposals on them.",
+                "Use the preset `full`, which escalates to better proposals and annealing for such data.",
             )
         )
     return found
@@ -194,7 +197,10 @@ def verdict(frames: Mapping[str, pd.DataFrame]) -> str:
     )
     for group, rows in wide["log_evidence"].dropna().groupby(level="group", sort=False):
         best.append(f"`{rows.idxmax()[1]}` in `{group}`")
-    parts.append(f"The highest mean held-out log p(x) came from {', '.join(best)}.")
+    if best:
+        parts.append(f"The highest mean held-out log p(x) came from {', '.join(best)}.")
+    else:
+        parts.append("No log p(x) of this run has an interval to compare models by.")
     return " ".join(parts)
 
 

@@ -88,7 +88,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 64,
         "learning_rate": 0.002,
         "num_test": 100,
-        "evidence": "auto",
+        "evidence": "iw",
         "num_samples": 1000,
         "score_samples": 64,
     },
@@ -190,7 +190,8 @@ def _log_evidence(
         )
         values = linear.exact_log_evidence(x)
         return values, 0.0, va.Estimate.exact(float(values.mean()), num_data=len(values))
-    evidence = va.log_evidence(model, x, method=method, num_samples=config["num_samples"])
+    chosen = {"proposal": "adapted"} if method == "iw" else {}
+    evidence = va.log_evidence(model, x, method=method, num_samples=config["num_samples"], **chosen)
     exact = method == "quadrature" and bool(evidence.reliable.all())
     return (evidence.value, evidence.se, evidence.mean) if exact else (None, None, evidence.mean)
 
