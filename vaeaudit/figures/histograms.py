@@ -33,6 +33,7 @@ def posterior_histograms(frame: pd.DataFrame, *, hue: str = "objective") -> Figu
     axes are shared by all rows and cut at the 0.1 % and 99.9 % quantiles of all values.
     """
     import seaborn as sns
+    from matplotlib.ticker import LogLocator, NullLocator
 
     require(frame, ["loc", "scale", hue], what="posterior_histograms")
     values = frame[["loc", "scale"]].to_numpy(dtype=float)
@@ -69,6 +70,10 @@ def posterior_histograms(frame: pd.DataFrame, *, hue: str = "objective") -> Figu
                 axes.spines["left"].set_visible(False)
             row[0].set_ylabel(label, rotation=0, ha="right", va="center")
         grid[0][1].set_xscale("log")  # shared by the column; seaborn would bin in logs if set before
+        for row in grid:
+            row[1].xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            row[1].xaxis.set_major_formatter("{x:g}")
+            row[1].xaxis.set_minor_locator(NullLocator())
         grid[-1][0].set_xlabel("μ, mean of q(z|x)")
         grid[-1][1].set_xlabel("σ, standard deviation of q(z|x)")
     return figure
