@@ -15,7 +15,8 @@ from vaeaudit.study.options import complete_study, run_options
     epilog="""\b
 Examples:
   vaeaudit run objectives --preset quick
-  vaeaudit run objectives --seeds 5 --set epochs=40 --output reports/mine""",
+  vaeaudit run objectives --seeds 5 --set epochs=40 --output reports/mine
+  srun vaeaudit run objectives --distributed""",
 )
 @click.argument("name", shell_complete=complete_study)
 @run_options
@@ -27,5 +28,7 @@ def command(name: str, **options: Any) -> None:
     NAME is a study of `vaeaudit list`, or the path of a script that defines one.
     """
     from vaeaudit.study.find import load_study
+    from vaeaudit.study.supervise import place_of
 
+    place_of(options)  # a distributed run goes on in a child, before anything heavy is loaded
     perform(load_study(name), **options)

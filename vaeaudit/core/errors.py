@@ -114,6 +114,12 @@ class TrainingError(VaeauditError, RuntimeError):
     code = "training"
 
 
+class ProcessError(VaeauditError, RuntimeError):
+    """Processes that compute together cannot begin or go on: one is missing, failed, or differs."""
+
+    code = "process"
+
+
 class ReportError(VaeauditError, RuntimeError):
     """A report cannot be rendered."""
 

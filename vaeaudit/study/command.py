@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from vaeaudit.study.options import run_options
 from vaeaudit.study.provenance import command_line
 
 if TYPE_CHECKING:
+    from vaeaudit.core.cluster import Place
     from vaeaudit.study.runner import Plan, RunResult
     from vaeaudit.study.study import Study
 
@@ -41,9 +44,12 @@ def perform(
     fresh: bool = False,
     no_report: bool = False,
     compute: bool = True,
+    process_timeout: float = 120.0,
+    **many: Any,
 ) -> None:
     """Run a study from the command line: result on stdout, progress on stderr."""
     from vaeaudit.study.runner import plan_study, resolve_settings, run_study
+    from vaeaudit.study.supervise import place_of
 
     folder = Path("reports") / study.name if output is None else output
     overrides = dict(settings)
@@ -52,6 +58,7 @@ def perform(
         if now is None:
             raise click.UsageError(f"study {study.name!r} has no seeds to set.")
         overrides["seeds"] = list(range(seeds)) if isinstance(now, list | tuple) else seeds
+    place = place_of(many) if many else None
     if dry_run:
         show_plan(study, preset, folder, plan_study(study, preset, folder, overrides), as_json=as_json)
         return
@@ -59,22 +66,47 @@ def perform(
         from vaeaudit.core.devices import configure_devices
 
         configure_devices()  # before anything starts JAX's backend
+    begin = partial(
+        run_study,
+        study,
+        preset,
+        folder,
+        overrides=overrides,
+        fresh=fresh,
+        compute=compute,
+        report=not no_report,
+        on_event=Progress(),
+    )
     try:
-        result = run_study(
-            study,
-            preset,
-            folder,
-            overrides=overrides,
-            fresh=fresh,
-            compute=compute,
-            report=not no_report,
-            on_event=Progress(),
+        result = (
+            begin() if place is None else _together(place, process_timeout, begin, study, preset, overrides)
         )
     except KeyboardInterrupt:
         click.echo("\ninterrupted: finished cells are kept. This command goes on from there:", err=True)
         click.echo(f"  {command_line()}", err=True)
         raise click.exceptions.Exit(INTERRUPT) from None
-    show_result(study, preset, result, as_json=as_json)
+    if result is not None:
+        show_result(study, preset, result, as_json=as_json)
+
+
+def _together(
+    place: Place,
+    timeout: float,
+    begin: Callable[[], RunResult],
+    study: Study,
+    preset: str,
+    overrides: Mapping[str, Any],
+) -> RunResult | None:
+    """Run with other processes; the result in the first of them, None in the others."""
+    from vaeaudit.core import processes
+    from vaeaudit.study.runner import follow_study
+    from vaeaudit.study.together import joined
+
+    with joined(place, timeout):
+        if processes.is_first():
+            return begin()
+        follow_study(study, preset, overrides)
+    return None
 
 
 def show_plan(study: Study, preset: str, folder: Path, plan: Plan, *, as_json: bool) -> None:

@@ -149,6 +149,27 @@ _HOW = [
 _LAST = [click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."), debug_option]
 
 
+_MANY = [
+    click.option(
+        "--distributed",
+        is_flag=True,
+        help="Compute with other processes, each started with this command: by srun or mpirun, or by hand "
+        "with the next three options.",
+    ),
+    click.option("--coordinator", metavar="HOST:PORT", help="Where process 0 listens."),
+    click.option("--num-processes", type=click.IntRange(min=1), help="Processes of the run."),
+    click.option("--process-id", type=click.IntRange(min=0), help="Number of this one, from 0."),
+    click.option(
+        "--process-timeout",
+        type=click.FloatRange(min=1.0),
+        default=120.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="Wait this long for the others at the start, and later for a sign of life.",
+    ),
+]
+
+
 def _apply(command: Command, options: list[Callable[[Any], Any]]) -> Command:
     for option in reversed(options):
         command = option(command)
@@ -157,7 +178,7 @@ def _apply(command: Command, options: list[Callable[[Any], Any]]) -> Command:
 
 def run_options(command: Command) -> Command:
     """Options of ``vaeaudit run NAME`` and of a study's script run by itself."""
-    return _apply(command, [*_WHICH, *_HOW, *_LAST])
+    return _apply(command, [*_WHICH, *_HOW, *_MANY, *_LAST])
 
 
 def report_options(command: Command) -> Command:

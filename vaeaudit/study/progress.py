@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from vaeaudit.core.processes import is_first
+
 
 def training_progress(label: str) -> Callable[[int, int, Mapping[str, Any]], None]:
     """Return a callback for ``fit`` and ``sweep`` that reports under ``label``.
@@ -19,6 +21,8 @@ def training_progress(label: str) -> Callable[[int, int, Mapping[str, Any]], Non
     the epochs of the program at hand, measured after its compilation.
     """
     watched = sys.stderr.isatty()
+    if not is_first():  # of several processes one speaks
+        return lambda epoch, num_epochs, info: None
     start = [time.monotonic(), 0]  # seconds and epoch at which this program's training began
 
     def report(epoch: int, num_epochs: int, info: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from vaeaudit import tables
+from vaeaudit.core import processes
 from vaeaudit.core.errors import ArgumentError, StoreError, unknown_name
 from vaeaudit.report.page import Page, Table
 from vaeaudit.study.atomic import make_folder, remove_leftovers, write_bytes
@@ -21,6 +22,7 @@ from vaeaudit.study.lock import hold
 from vaeaudit.study.provenance import command_line, environment
 from vaeaudit.study.store import CellStore, cell_hashes, plain
 from vaeaudit.study.study import Cell, CellResult, Study
+from vaeaudit.study.together import REPORT, Orders, agree_on_plan, follow
 from vaeaudit.tables.rows import json_rows
 
 Kind = Literal["start", "skip", "damaged", "compute", "done", "page", "report"]
@@ -166,11 +168,14 @@ def run_study(
     with hold(target):
         remove_leftovers(target)
         plan = plan_study(study, preset, target, overrides)
+        agree_on_plan(study, plan.settings, plan.hashes)
         on_event(Event("start", total=len(plan.cells), message=study.title))
         results, durations, origins, computed = _cells(study, plan, target, fresh, compute, on_event)
         on_event(Event("page", total=len(plan.cells)))
-        page = study.page(plan.settings, results)
-        summary = study.summary(plan.settings, results)
+        processes.set_context(REPORT)
+        with processes.alone():
+            page = study.page(plan.settings, results)
+            summary = study.summary(plan.settings, results)
         paths = _write_tables(target, page, summary)
         results_json = target / "results.json"
         write_bytes(results_json, _results_json(study, preset, plan.settings, page, summary))
@@ -210,6 +215,17 @@ def run_study(
     )
 
 
+def follow_study(study: Study, preset: str, overrides: Mapping[str, Any] | None = None) -> None:
+    """Compute along with the process that calls `run_study`: the same cells, nothing read or written here.
+
+    Raises
+    ------
+    ProcessError
+        If process 0 or another one fails, dies, or runs something else.
+    """
+    follow(study, resolve_settings(study, preset, overrides), _Results)
+
+
 def _cells(
     study: Study, plan: Plan, target: Path, fresh: bool, compute: bool, on_event: Callable[[Event], None]
 ) -> tuple[dict[str, CellResult], dict[str, float], list[dict[str, Any]], int]:
@@ -219,6 +235,7 @@ def _cells(
     durations: dict[str, float] = {}
     origins: list[dict[str, Any]] = []
     computed = 0
+    orders = Orders()
     for index, cell in enumerate(plan.cells, start=1):
         digest, total = plan.hashes[cell.key], len(plan.cells)
         stored = None
@@ -229,6 +246,7 @@ def _cells(
                 if not compute:
                     raise
                 on_event(Event("damaged", cell.key, index, total, message=str(error)))
+        orders.give(cell, stored is None, results)
         if stored is None:
             if not compute:
                 raise StoreError(

@@ -49,13 +49,7 @@ class _Job:
 def train(
     runs: Sequence[Run], data: TrainingData, options: Options, progress: Progress | None = None
 ) -> list[Trained]:
-    """Train every run; results come back in the order of ``runs``.
-
-    Raises
-    ------
-    TrainingError
-        If no run ends with finite numbers.
-    """
+    """Train every run; results come back in the order of ``runs``."""
     tell = progress or (lambda epoch, epochs, info: None)
     groups = group_runs(runs, data, options)
     jobs = [_job(group, data, options, index, len(groups)) for index, group in enumerate(groups)]
@@ -63,12 +57,16 @@ def train(
     results: dict[int, Trained] = {}
     for job, program in zip(jobs, programs, strict=True):
         results |= zip(job.group.members, _run(job, program, data, options, tell), strict=True)
-    if all(result.diverged for result in results.values()):
+    return [results[i] for i in range(len(runs))]
+
+
+def check_some_finite(trained: Sequence[Trained], runs: Sequence[Run]) -> None:
+    """Raise `TrainingError` if no run ended with finite numbers."""
+    if all(result.diverged for result in trained):
         raise TrainingError(
-            f"none of the {len(results)} runs ended with finite numbers. Lower the learning rate "
+            f"none of the {len(trained)} runs ended with finite numbers. Lower the learning rate "
             f"(now {', '.join(sorted({f'{r.learning_rate:g}' for r in runs}))}), or look at the data's range."
         )
-    return [results[i] for i in range(len(runs))]
 
 
 def _job(group: Group, data: TrainingData, options: Options, index: int, count: int) -> _Job:
@@ -84,7 +82,7 @@ def _compile(jobs: list[_Job], data: TrainingData, options: Options, tell: Progr
     keys, lowered = [], {}
     for job in jobs:
         plan = job.group.plan
-        devices = jax.devices()[: plan.num_devices]
+        devices = jax.local_devices()[: plan.num_devices]
         arguments = (job.shared, job.state, job.settings, job.rows(range(0), data.num_train))
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(arguments))
         key = (plan, shapes, tuple(devices))

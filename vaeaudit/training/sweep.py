@@ -17,7 +17,7 @@ from vaeaudit.core.errors import ArgumentError
 from vaeaudit.models.vae import AbstractVAE
 from vaeaudit.objectives.base import Objective
 from vaeaudit.objectives.registry import parse
-from vaeaudit.training.driver import train
+from vaeaudit.training.driver import check_some_finite, train
 from vaeaudit.training.grouping import Options
 from vaeaudit.training.inputs import (
     Schedule,
@@ -28,6 +28,7 @@ from vaeaudit.training.inputs import (
     training_data,
 )
 from vaeaudit.training.outcome import Progress, Run
+from vaeaudit.training.share import train_shares
 
 Build = Callable[[Any], AbstractVAE]
 
@@ -95,7 +96,7 @@ def sweep(
         "map" runs a device's models one after another, "vmap" all at once; "auto" takes map on CPU and
         vmap elsewhere.
     num_devices
-        Devices to spread the models over; all there are if omitted.
+        Devices to spread the models over; all of this process if omitted.
     progress
         ``progress(epoch, num_epochs, info)``; ``info["event"]`` is "compiling" or "training".
 
@@ -209,9 +210,11 @@ def run_all(
         adam=adam,
         patience=patience,
         mode=("map" if on_cpu else "vmap") if mode == "auto" else mode,
-        num_devices=min(num_devices or jax.device_count(), jax.device_count()),
+        num_devices=min(num_devices or jax.local_device_count(), jax.local_device_count()),
     )
-    return train(runs, arrays, options, progress)
+    trained = train_shares(lambda some: train(some, arrays, options, progress), runs, arrays)
+    check_some_finite(trained, runs)
+    return trained
 
 
 @lru_cache(maxsize=32)
