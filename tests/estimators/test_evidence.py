@@ -2,6 +2,7 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -287,6 +288,33 @@ def test_one_compilation_for_many_batches_and_sample_numbers():
     traced = va.vae(encode=model.encode_fn, log_likelihood=counted, latent_dim=2)
     va.log_evidence(traced, x, 0, "iw", 5000, batch_size=10)
     assert len(calls) <= 2  # pilot and main run, not once per batch or chunk
+
+
+def test_a_second_model_of_one_architecture_compiles_nothing():
+    """`auto` through every stage, with other numbers of data at each: no program is compiled again."""
+    compiled = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(duration)
+
+    def build(seed, gain):
+        model = va.mlp_vae(seed, event_shape=(5,), latent_dim=3, hidden=(4,))
+        steeper = [gain * layer.weight for layer in model.decoder.layers]
+        return eqx.tree_at(lambda m: [layer.weight for layer in m.decoder.layers], model, steeper)
+
+    x = (np.random.default_rng(0).random((41, 5)) < 0.4).astype(np.float32)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    counts = []
+    for seed, gain in ((0, 4.0), (1, 2.5)):
+        compiled.clear()
+        found = va.log_evidence(build(seed, gain), x, seed, "auto", 300)
+        counts.append({name: int(np.sum(found.method == name)) for name in set(found.method)})
+        if seed == 0:
+            assert compiled  # the listener hears
+    assert set(counts[0]) == set(counts[1]) == {"iw/guarded", "iw/adapted", "ais/laplace"}
+    assert counts[0] != counts[1]
+    assert not compiled
 
 
 def test_memory_is_flat_in_the_number_of_samples(monkeypatch):

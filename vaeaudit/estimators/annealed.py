@@ -179,12 +179,12 @@ def ais_log_evidence(
     """
     check_annealing(model, start, num_chains, num_temperatures, num_leapfrog)
     key = as_key(rng_key)
-    x = as_float_array("x", x)
-    loc, scale = encode_all(model, x)
+    host = np.asarray(as_float_array("x", x))
     parts = []
-    for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
+    for number, (index, real) in enumerate(batches(host.shape[0], batch_size)):
         pilot_key, start_key, run_key = jax.random.split(jax.random.fold_in(key, number), 3)
-        path = make_path(model, x[index], loc[index], scale[index], start)
+        xb = jnp.asarray(host[index])
+        path = make_path(model, xb, *encode_all(model, xb), start)
         schedule = choose_schedule(path, pilot_key, num_temperatures, num_leapfrog)
         state = start_chains(path, start_key, num_chains)
         log_w, _ = run_schedule(path, state, run_key, schedule, num_leapfrog)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -53,6 +54,9 @@ def _adapted(model: AbstractVAE, x: Array) -> proposals.Proposal:
     return proposals.around_mode(*laplace_fit(model, x, loc), loc, scale)
 
 
+Stage = Callable[[np.ndarray, Array, int], LogEvidence]  # (rows, key, batch size) → their result
+FEW = 16  # data per batch of a subset: one size, so that one set of programs serves every model
+MANY = 1024  # larger subsets go in batches of the caller's size first
 AUTO_K = 0.3  # largest pilot k̂ at which `auto` keeps the encoder: better proposals are cheap
 AUTO_SHARE = 0.2  # and smallest effective share of the pilot draws: a lucky k̂ alone is not enough
 PROPOSALS: dict[str, MakeProposal] = {
@@ -171,33 +175,68 @@ def _auto(model: AbstractVAE, x: Array, key: Array, num_samples: int, batch_size
     )
     settled = (shape <= AUTO_K) & (share >= AUTO_SHARE)
     second = "adapted" if model.differentiable else "defensive"
-    parts: list[tuple[np.ndarray, LogEvidence]] = []
-    for stage, (name, rows) in enumerate((("guarded", settled), (second, ~settled)), start=1):
-        index = np.flatnonzero(rows)
-        if index.size:
-            part = stream_log_evidence(
+    host = np.asarray(x)  # its rows are picked without a program for each number of them
+
+    def weigh(name: str) -> Stage:
+        def run(index: np.ndarray, stage_key: Array, batch: int) -> LogEvidence:
+            return stream_log_evidence(
                 model,
-                x[index],
-                random.fold_in(key, stage),
+                host[index],
+                stage_key,
                 PROPOSALS[name],
                 num_samples,
                 method=f"iw/{name}",
                 pilot_k=shape[index] if name == "guarded" else None,
-                batch_size=batch_size,
+                batch_size=batch,
             )
-            parts.append((index, part))
+
+        return run
+
+    parts: list[tuple[np.ndarray, LogEvidence]] = []
+    for stage, (name, rows) in enumerate((("guarded", settled), (second, ~settled)), start=1):
+        index = np.flatnonzero(rows)
+        if index.size:
+            parts.append((index, _for_some(weigh(name), index, random.fold_in(key, stage), batch_size)))
     order = np.argsort(np.concatenate([index for index, _ in parts]))
     result = concatenate([part for _, part in parts]).rows(order)
     todo = _open(result)
     if todo.size and model.latent_dim <= 2:
-        result = result.replaced(todo, quadrature_log_evidence(model, x[todo]))
+        grid = _for_some(
+            lambda index, _, batch: quadrature_log_evidence(model, host[index], batch_size=batch),
+            todo,
+            key,
+            min(batch_size, 64),
+        )
+        result = result.replaced(todo, grid)
     todo = _open(result)
     if todo.size and model.differentiable:
-        last = ais_log_evidence(model, x[todo], random.fold_in(key, 3), batch_size=min(batch_size, 64))
+        last = _for_some(
+            lambda index, k, batch: ais_log_evidence(model, host[index], k, batch_size=batch),
+            todo,
+            random.fold_in(key, 3),
+            min(batch_size, 64),
+        )
         result = result.replaced(todo, last)
     return result.flagged(
         seen - math.log(100.0) > result.upper, "the encoder's draws and the later method disagree"
     )
+
+
+def _for_some(run: Stage, index: np.ndarray, key: Array, batch_size: int) -> LogEvidence:
+    """Apply a stage to the data ``index`` in batches of one size, whatever their number.
+
+    Up to `MANY` data go in batches of `FEW`, the last padded with its last datum: every model of one
+    architecture then runs the same compiled programs. Above that, batches of ``batch_size`` come first.
+    """
+    few = min(FEW, batch_size)
+    whole = index.size // batch_size * batch_size if index.size > MANY else 0
+    parts = [run(index[:whole], key, batch_size)] if whole else []
+    rest = index[whole:]
+    if rest.size:
+        padded = np.concatenate([rest, np.repeat(rest[-1:], -rest.size % few)])
+        part = run(padded, random.fold_in(key, MANY), few)
+        parts.append(part.rows(np.arange(rest.size)))
+    return concatenate(parts)
 
 
 def _open(result: LogEvidence) -> np.ndarray:

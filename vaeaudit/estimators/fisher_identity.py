@@ -17,7 +17,7 @@ from vaeaudit.core.errors import ArgumentError, unknown_name
 from vaeaudit.estimators import proposals
 from vaeaudit.estimators.laplace import laplace_fit
 from vaeaudit.estimators.parameter_split import IsEncoder, ParameterSplit, split_parameters
-from vaeaudit.estimators.quadrature import Box, _locate
+from vaeaudit.estimators.quadrature import Box, locate_mass
 from vaeaudit.estimators.reliability import pareto_k, pareto_k_threshold
 from vaeaudit.models.linear_gaussian import LinearGaussianVAE
 from vaeaudit.models.vae import AbstractVAE
@@ -254,7 +254,7 @@ def _quadrature(
         rows = slice(start, start + batch_size)
         part = x[rows]
         with np.errstate(invalid="ignore", divide="ignore"):
-            box, _ = _locate(model, part, loc[rows], scale[rows])
+            box, _ = locate_mass(model, part, loc[rows], scale[rows])
         z = jnp.asarray(_grid(box, nodes), jnp.float32)
         log_w = np.asarray(_log_joint(model, part, z), dtype=np.float64)
         for which, values in enumerate((log_w, np.where(keep.reshape(-1, 1), log_w, -np.inf))):

@@ -103,10 +103,11 @@ def pilot_summary(
 ) -> tuple[Floats, Floats, Floats]:
     """k̂, effective share of the draws and log p̂ per datum, from pilot draws under ``rng_key`` alone."""
     columns = []
+    host = np.asarray(x)
     for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
         batch_key = jax.random.fold_in(rng_key, number)
-        proposal = make_proposal(model, x[index])
-        summary = _accumulate(model, proposal, x[index], batch_key, num_samples, real)
+        xb = jnp.asarray(host[index])
+        summary = _accumulate(model, make_proposal(model, xb), xb, batch_key, num_samples, real)
         columns.append((summary.pareto_k(), summary.ess() / num_samples, summary.moments()[0]))
     shape, share, value = (np.concatenate(part) for part in zip(*columns, strict=True))
     return shape, share, value
@@ -114,7 +115,7 @@ def pilot_summary(
 
 def stream_log_evidence(
     model: AbstractVAE,
-    x: Array,
+    x: Array | np.ndarray,
     rng_key: Array,
     make_proposal: MakeProposal,
     num_samples: int,
@@ -132,9 +133,10 @@ def stream_log_evidence(
     """
     parts = []
     pilot = pilot_size(num_samples)
+    host = np.asarray(x)
     for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
         pilot_key, main_key = jax.random.split(jax.random.fold_in(rng_key, number))
-        xb = x[index]
+        xb = jnp.asarray(host[index])
         proposal = make_proposal(model, xb)
         if pilot_k is None:
             shape = _accumulate(model, proposal, xb, pilot_key, pilot, real).pareto_k()

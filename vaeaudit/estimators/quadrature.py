@@ -16,6 +16,7 @@ from vaeaudit.core.arrays import KeyLike, as_float_array, as_key, check_count
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.estimators.encoding import check_model, encode_all
 from vaeaudit.estimators.evidence_result import LogEvidence, concatenate
+from vaeaudit.estimators.importance import batches
 from vaeaudit.estimators.mode_search import find_modes
 from vaeaudit.models.vae import AbstractVAE
 
@@ -148,7 +149,7 @@ def _fit_box(model: AbstractVAE, x: Array, box: Box, peak: np.ndarray, nodes: in
     return box, _evaluate(model, x, box, nodes)
 
 
-def _locate(model: AbstractVAE, x: Array, loc: np.ndarray, scale: np.ndarray) -> tuple[Box, np.ndarray]:
+def locate_mass(model: AbstractVAE, x: Array, loc: np.ndarray, scale: np.ndarray) -> tuple[Box, np.ndarray]:
     """A box per datum that holds the posterior's mass, aligned with its covariance, and the peak."""
     latent_dim = model.latent_dim
     nodes = LOCATE[latent_dim]
@@ -215,14 +216,11 @@ def quadrature_log_evidence(
             "nodes^latents: use method='auto', 'iw' or 'ais'."
         )
     check_count("batch_size", batch_size)
-    x = as_float_array("x", x)
-    loc, scale = encode_all(model, x)
-    batch = min(batch_size, x.shape[0])
+    host = np.asarray(as_float_array("x", x))
     parts = []
-    for start in range(0, x.shape[0], batch):
-        index = np.minimum(np.arange(start, start + batch), x.shape[0] - 1)
-        real = min(batch, x.shape[0] - start)
-        parts.append(_one_batch(model, x[index], loc[index], scale[index], real, tolerance))
+    for index, real in batches(host.shape[0], batch_size):
+        xb = jnp.asarray(host[index])
+        parts.append(_one_batch(model, xb, *encode_all(model, xb), real, tolerance))
     return concatenate(parts)
 
 
@@ -232,7 +230,7 @@ def _one_batch(
     latent_dim = model.latent_dim
     batch = x.shape[0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        box, peak = _locate(model, x, loc, scale)
+        box, peak = locate_mass(model, x, loc, scale)
         value = np.full(batch, np.nan)
         error = np.full(batch, np.inf)
         cost = np.zeros(batch, dtype=np.int64)
@@ -298,7 +296,7 @@ def posterior_draws(
     out = []
     for start in range(0, x.shape[0], batch):
         index = np.minimum(np.arange(start, start + batch), x.shape[0] - 1)
-        box, _ = _locate(model, x[index], loc[index], scale[index])
+        box, _ = locate_mass(model, x[index], loc[index], scale[index])
         grid = _evaluate(model, x[index], box, nodes)
         out.append(_draw(grid, box, num_samples, random)[:, : min(batch, x.shape[0] - start)])
     return np.concatenate(out, axis=1)
