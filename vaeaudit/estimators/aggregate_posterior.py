@@ -13,7 +13,15 @@ from vaeaudit.core.arrays import KeyLike, as_key, check_count
 from vaeaudit.core.errors import ArgumentError, ShapeError
 from vaeaudit.core.gaussian import LOG_2PI
 from vaeaudit.core.records import Bracket, Estimate
-from vaeaudit.estimators.aggregate_result import AggregatePosterior, Side, Target, at_least, at_most, choose
+from vaeaudit.estimators.aggregate_result import (
+    TAIL,
+    AggregatePosterior,
+    Side,
+    Target,
+    at_least,
+    at_most,
+    choose,
+)
 from vaeaudit.estimators.control_variates import noise_regressors, reduce_variance
 from vaeaudit.estimators.density_fits import (
     defend,
@@ -31,6 +39,7 @@ from vaeaudit.models.vae import AbstractVAE
 SHARE_LIMIT = math.exp(-1.0)  # own share of q_N(z) above which log N is taken to bind
 DRAWS = 20_000  # default number of draws in all
 FOLDS = 10
+OVER_DATA = "interval over the draw of the data"
 LOO, STACK = "leave-one-out mixture", "stacked held-out density"
 Fits = Literal["all", "moments"]
 
@@ -343,7 +352,7 @@ def _of_population(draws: _Draws, density: MixtureDensity, fits: Fits, method: M
         }
     )
     return AggregatePosterior(
-        rate=average(rate_values, np.zeros(n), "population", None, "interval over the draw of the data"),
+        rate=average(rate_values, np.zeros(n), "population", None, OVER_DATA, tail=TAIL),
         **brackets,
         saturated=saturated,
         own_share=share,

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -130,39 +126,6 @@ def tile_sizes(latent: int, num_points: int, num_data: int, platform: str) -> tu
 def next_power(n: int) -> int:
     """Smallest power of two that is at least n: few shapes, few compilations."""
     return 1 << max(0, (n - 1).bit_length())
-
-
-def workers() -> int:
-    """Threads to keep busy: the CPUs this process may use, or the accelerators present."""
-    if jax.default_backend() != "cpu":
-        return max(1, jax.local_device_count())
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run_in_threads(function: Callable[[int], Any], count: int) -> list[Any]:
-    """``[function(0), …]`` with one thread per core or device.
-
-    XLA releases the interpreter lock while it computes, and runs calls from several threads at once even on
-    a single CPU device.
-    """
-    num_threads = min(workers(), count)
-    if num_threads <= 1:
-        return [function(i) for i in range(count)]
-    first = function(0)  # compile once, before the others start
-    devices = jax.local_devices()
-    lock, taken = threading.Lock(), [0]
-
-    def placed(i: int) -> Any:
-        with lock:
-            device = devices[taken[0] % len(devices)]
-            taken[0] += 1
-        if len(devices) == 1 or jax.default_backend() == "cpu":
-            return function(i)
-        with jax.default_device(device):
-            return function(i)
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        return [first, *pool.map(placed, range(1, count))]
 
 
 def fill(array: np.ndarray, rows: int, value: float) -> np.ndarray:

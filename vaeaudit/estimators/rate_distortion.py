@@ -84,9 +84,15 @@ def _merge(mean: list[np.ndarray], square: list[np.ndarray], count: int) -> tupl
 
 
 def average(
-    values: np.ndarray, se: np.ndarray, target: Target, num_samples: int | None, note: str = ""
+    values: np.ndarray,
+    se: np.ndarray,
+    target: Target,
+    num_samples: int | None,
+    note: str = "",
+    *,
+    tail: float = 0.025,
 ) -> Estimate:
-    """Average per-datum values with the interval that ``target`` asks for.
+    """Average per-datum values with the interval that ``target`` asks for; ``tail``: error on each side.
 
     Examples
     --------
@@ -100,7 +106,7 @@ def average(
         if num_data < 2:
             why = "one datum says nothing about a population; pass more data or target='data'"
             return Estimate.refused("unreliable", why, value, **counts)
-        error, lower, upper = skewed_mean_interval(values)
+        error, lower, upper = skewed_mean_interval(values, tail)
         return Estimate(value, error, lower, upper, note=note, **counts)
     if np.all(se == 0):
         return Estimate.exact(value, note=note, **counts)
