@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from free_bits_oracle import free_bits_optimum
 from scipy import optimize
 
 from vaeaudit.core.errors import ArgumentError, ShapeError, UnknownNameError
@@ -194,38 +195,39 @@ def test_importance_weights_are_constant_at_the_shared_optimum_of_elbo_and_iwae(
     assert np.ptp(log_w) < 1e-9
 
 
+FREE_BITS = (  # spectrum, latents, floor: all above, all shared, first alone above, one given up
+    ([4.0, 2.0, 0.9], 2, 0.3),
+    ([4.0, 2.0, 0.9, 0.3], 2, 1.3),
+    ([9.0, 1.0, 0.6, 0.3], 3, 0.8),
+    ([6.0, 0.9, 0.05, 0.04], 3, 0.7),
+)
+
+
 @pytest.mark.parametrize("noise", [0.5, None])
-def test_free_bits_beats_its_neighbours_and_matches_nelder_mead(noise):
-    spectrum, floor = np.array([2.0, 0.7, 0.3]), 0.9
-    table = linear_gaussian_optima(spectrum, 2, [f"free_bits({floor})"], noise_scale=noise)
-
-    def loss(t):
-        v = np.exp(t[6]) if noise is None else noise**2
-        w, a, scale = t[:2], t[2:4], np.exp(t[4:6])
-        error = np.sum(spectrum[:2] * (1 - w * a) ** 2 + w**2 * scale**2) + spectrum[2]
-        rate = 0.5 * (a**2 * spectrum[:2] + scale**2 - 1) - np.log(scale)
-        return 1.5 * np.log(2 * np.pi * v) + error / (2 * v) + np.maximum(rate, floor).sum()
-
-    here = np.concatenate(
-        [
-            np.sqrt(table["weight_sq"]),
-            table["loc_map"],
-            np.log(table["scale"]),
-            [] if noise else [2 * np.log(table["noise_scale"][0])],
-        ]
+@pytest.mark.parametrize(("spectrum", "latents", "floor"), FREE_BITS)
+def test_free_bits_against_quadratic_programming_on_whole_matrices(spectrum, latents, floor, noise):
+    """No axes enter the optimiser: a theory that lets each direction have its own floor is below it."""
+    table = linear_gaussian_optima(spectrum, latents, [f"free_bits({floor})"], noise_scale=noise)
+    value, variance, weight, encoder, scale = free_bits_optimum(
+        np.array(spectrum), latents, floor, None if noise is None else noise**2
     )
-    assert loss(here) == pytest.approx(-table["value"][0], abs=1e-10)
-    rng = np.random.default_rng(1)
-    moved = [loss(here + 0.05 * rng.standard_normal(len(here))) for _ in range(4000)]
-    assert min(moved) > loss(here)
-    start = here + 0.3 * rng.standard_normal(len(here))
-    found = optimize.minimize(
-        loss,
-        start,
-        method="Nelder-Mead",
-        options={"maxiter": 20000, "maxfev": 20000, "xatol": 1e-9, "fatol": 1e-12, "adaptive": True},
-    )
-    assert found.fun > loss(here) - 1e-9
+    assert table["value"][0] == pytest.approx(value, abs=1e-8)
+    assert table["noise_scale"][0] == pytest.approx(variance**0.5, rel=1e-4)
+    found = np.sort(np.linalg.eigvalsh(weight.T @ weight))[::-1]
+    np.testing.assert_allclose(found, np.sort(table["weight_sq"])[::-1], rtol=1e-3, atol=1e-5)
+    through = np.sort(np.linalg.eigvals(encoder @ weight).real)[::-1]
+    expected = np.sort(np.sqrt(table["weight_sq"]) * table["loc_map"])[::-1]
+    np.testing.assert_allclose(through, expected, atol=1e-4)
+    np.testing.assert_allclose(np.sort(scale), np.sort(table["scale"]), atol=1e-4)
+
+
+def test_shared_floor_beats_a_floor_of_ones_own():
+    """Directions that keep to their axes at rate λ leave ℓe^{−2λ} each: more than when they share."""
+    spectrum, floor, s2 = np.array([4.0, 2.0, 0.9]), 1.3, 0.49
+    table = linear_gaussian_optima(spectrum, 2, [f"free_bits({floor})"], noise_scale=0.7)
+    own = spectrum[:2] * np.exp(-2 * floor)
+    aligned = -1.5 * np.log(2 * np.pi * s2) - (own.sum() + spectrum[2]) / (2 * s2) - 2 * floor
+    assert table["value"][0] - aligned == pytest.approx(0.0130034, abs=1e-6)
 
 
 def test_autoencoder_reconstructs_by_pca_at_any_scale():

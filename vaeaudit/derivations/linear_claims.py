@@ -350,7 +350,7 @@ CLAIMS = (
         name="least-error-at-a-rate",
         statement="At rate R the least squared error along a direction is ℓ exp(−2R): the Gaussian "
         "rate–distortion "
-        "function, which free bits runs into wherever the ELBO's own rate would be below the floor.",
+        "function, which free bits with one latent runs into wherever the ELBO's own rate would be below the floor.",
         latex=r"\ell (1 - w a)^2 + w^2 \sigma^2 \ge \ell e^{-2 R}",
         met_in="Free bits and capacity targets.",
         source="Shannon (1959); derived here",

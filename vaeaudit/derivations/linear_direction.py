@@ -110,8 +110,6 @@ def best_direction(terms: DirectionTerms, eigenvalue: float, variance: float) ->
     Candidates are y = 0 (collapse), the stationary points, and y → ∞ where φ has a finite limit there:
     a penalty that stays bounded as σ → 0 lets the decoder's weight grow without end.
     """
-    if terms.floor > 0:
-        return _with_free_rate(terms, eigenvalue, variance)
     if terms.route == "no mmd":
         root = math.sqrt(eigenvalue)
         return Direction(eigenvalue, eigenvalue, 1 / root, 0.0, 0.0, 0.0, CLOSED)
@@ -125,21 +123,6 @@ def best_direction(terms: DirectionTerms, eigenvalue: float, variance: float) ->
     if degree > 2 and 0.0 < best.weight_sq < math.inf:
         return Direction(**{**best.__dict__, "how": ROOT})
     return best
-
-
-def _with_free_rate(terms: DirectionTerms, eigenvalue: float, variance: float) -> Direction:
-    """Free bits: the ELBO's optimum if its rate ½ log(ℓ/s²) exceeds the floor, else the floor's rate in full.
-
-    At rate R the least error is ℓe^{−2R}: σ² = e^{−2R}, w² = ℓ(1 − σ²), a = w/ℓ.
-    """
-    rate = max(terms.floor, 0.5 * math.log(eigenvalue / variance))
-    scale_sq = math.exp(-2 * rate)
-    weight_sq = eigenvalue * (1 - scale_sq)
-    error = eigenvalue * scale_sq
-    value = -error / (2 * variance) - rate
-    return Direction(
-        eigenvalue, weight_sq, math.sqrt(weight_sq) / eigenvalue, math.sqrt(scale_sq), value, error, CLOSED
-    )
 
 
 def threshold(terms: DirectionTerms, variance: float) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import optimize
 
 from vaeaudit.derivations.linear_direction import Direction, best_direction
+from vaeaudit.derivations.linear_free_bits import free_bits_directions
 from vaeaudit.derivations.linear_terms import DirectionTerms
 
 LOG_2PI = math.log(2 * math.pi)
@@ -17,6 +18,8 @@ def directions_at(
     terms: DirectionTerms, spectrum: np.ndarray, latent_dim: int, variance: float
 ) -> list[Direction]:
     """The optimum along each of the leading ``latent_dim`` directions."""
+    if terms.floor > 0:
+        return free_bits_directions(spectrum, latent_dim, terms.floor, variance)
     return [best_direction(terms, float(e), variance) for e in spectrum[:latent_dim]]
 
 

@@ -96,7 +96,11 @@ def direction_terms(objective: str | Objective) -> DirectionTerms:
         "regularized_autoencoder": DirectionTerms(
             loc=0.5 * setting(getattr(objective, "latent_weight", 1.0)), decoder=weight
         ),
-        "free_bits": replace(_kl(1.0), floor=setting(getattr(objective, "threshold", 0.0))),
+        "free_bits": replace(
+            _kl(1.0),
+            floor=setting(getattr(objective, "threshold", 0.0)),
+            reason="directions whose rate is below the floor share it",
+        ),
         "capacity": _by_optimiser(),
         "mmd": DirectionTerms(
             route="no mmd", reason="σ → 0 and q(z) = p(z): error and MMD both at their best"

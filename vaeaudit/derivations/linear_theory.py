@@ -120,7 +120,8 @@ def linear_gaussian_optima(
     r"""What each objective's optimum is on Gaussian data with a linear decoder and encoder.
 
     Data N(m, S) with eigenvalues ℓ₁ ≥ … ≥ ℓ_D of S; x̂ = W z + m, q(z|x) = N(A(x − m), diag σ²).
-    The optimum aligns with the principal axes and decouples: one row per leading direction.
+    The optimum aligns with the principal axes and decouples (free bits only above the floor): one row per
+    leading direction.
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ def _rows(
     how = next((w for w in (OPTIMISER, LIMIT, ANY_SCALE, ROOT) if w in ways), CLOSED)
     if learned and how in (CLOSED, ROOT) and not _pca_noise(terms):
         how = LEARNED
-    by_direction = terms.route == "direction" and variance > 0
+    by_direction = terms.route == "direction" and variance > 0 and terms.floor == 0
     shared = {
         "noise": "learned" if learned else "fixed",
         "noise_scale": math.sqrt(variance),
