@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +16,19 @@ from vaeaudit.core.errors import ArgumentError, ShapeError
 from vaeaudit.core.records import Estimate
 
 DEFAULT_THRESHOLD = 0.01
+FLOOR = 1e-12  # variances below are as good as zero
 THRESHOLDS = tuple(float(t) for t in np.logspace(-4, -1, 31))
 
 
 @dataclass(frozen=True)
 class ModeGap:
-    """The widest empty interval of log10 variance between two latents, within the threshold range.
+    """The widest empty interval of log10 variance: between two latents, or to one side of all of them.
 
     ``lower`` and ``upper`` are its ends (variances), ``decades`` its length, ``count`` the number of units
     above it, ``stability`` the share of bootstrap resamples that give the same count at its middle, and
     ``exists`` whether it is at least one decade long and stable: a plateau on which the count does not depend
-    on the threshold.
+    on the threshold. A gap between two latents that reaches into the sweep of thresholds and is that long
+    comes before one between the sweep's end and the nearest latent, which has no second group beyond it.
     """
 
     lower: float
@@ -108,17 +111,24 @@ def bootstrap_variances(loc: np.ndarray, num_bootstrap: int, seed: int) -> np.nd
 def find_mode_gap(
     variance: np.ndarray, resampled: np.ndarray, lowest: float, highest: float, needed: float = 1.0
 ) -> ModeGap:
-    """Find the widest interval of thresholds within [lowest, highest] on which the count is constant."""
-    inside = np.sort(variance[(variance > lowest) & (variance < highest)])
+    """Find the widest empty interval that overlaps [lowest, highest], between two latents if one is wide."""
+    ordered = np.sort(np.maximum(variance, FLOOR))
+    between = [
+        (low, high)
+        for low, high in itertools.pairwise(ordered)
+        if low < highest and high > lowest and math.log10(high / low) >= needed
+    ]
+    inside = ordered[(ordered > lowest) & (ordered < highest)]
     edges = np.concatenate([[lowest], inside, [highest]])
-    lengths = np.diff(np.log10(edges))
-    at = int(np.argmax(lengths))
-    low, high = float(edges[at]), float(edges[at + 1])
+    either = between or list(itertools.pairwise(edges))
+    low, high = max(either, key=lambda ends: ends[1] / ends[0])
     middle = math.sqrt(low * high)
     count = int(np.sum(variance > middle))
     stability = float(np.mean(np.sum(resampled > middle, axis=1) == count))
-    decades = float(lengths[at])
-    return ModeGap(low, high, decades, count, stability, decades >= needed and stability >= 0.95)
+    decades = math.log10(high / low)
+    return ModeGap(
+        float(low), float(high), decades, count, stability, decades >= needed and stability >= 0.95
+    )
 
 
 def active_units(
