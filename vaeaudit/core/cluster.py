@@ -17,6 +17,9 @@ RANKS = {
     "MPI": ("PMI_SIZE", "PMI_RANK"),
 }
 
+JOINING = "joining the other processes"  # the first step of every process
+STEP_FILE = "VAEAUDIT_STEP_FILE"  # variable: where a supervising process finds the step after a crash
+
 
 @dataclass(frozen=True)
 class Place:

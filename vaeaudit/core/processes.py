@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vaeaudit.core import errors
-from vaeaudit.core.cluster import Place, split_address
+from vaeaudit.core.cluster import JOINING, Place, split_address
 from vaeaudit.core.errors import ProcessError, VaeauditError
 from vaeaudit.core.wire import pack, unpack
 
@@ -52,10 +52,11 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
     global _team
     import jax
 
-    from vaeaudit.core.team import Team
+    from vaeaudit.core.team import Team, note_step
 
     if _team is not None:
         raise ProcessError("the processes of this run have joined already; `start` is called once.")
+    note_step(JOINING)
     if place.coordinator is not None and place.process_id != 0:
         _reach(place.coordinator, timeout, place)
     # a process that dies is found by `Team`, which names the step; JAX would abort all others

@@ -12,14 +12,13 @@ from typing import Any
 
 import jax
 
-from vaeaudit.core.cluster import Place
+from vaeaudit.core.cluster import JOINING, STEP_FILE, Place
 from vaeaudit.core.errors import ProcessError
 
 PREFIX = "vaeaudit"
 PART = 1 << 23  # bytes per entry of the coordinator's store
 POLL = 1.0  # seconds between looks at the other processes while waiting for one
 GRACE = 5.0  # seconds that a failing coordinator stays for the others to read why
-STEP_FILE = "VAEAUDIT_STEP_FILE"  # where a supervising process finds the step after a crash
 
 
 class Team:
@@ -43,7 +42,7 @@ class Team:
     def __init__(self, client: Any, place: Place, timeout: float) -> None:
         self.client, self.place, self.timeout = client, place, timeout
         self.context = ""  # of the steps to come, such as the cell of a study
-        self._step = "the start"
+        self._step = JOINING
         self._number = 0  # of exchanges so far
         self._written: list[str] = []  # entries of the last exchange
         self._over = threading.Event()
@@ -62,10 +61,8 @@ class Team:
 
     @step.setter
     def step(self, label: str) -> None:
-        self._step = f"{self.context}, {label}" if self.context and label else self.context or label
-        if path := os.environ.get(STEP_FILE):
-            with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:
-                file.write(self._step)
+        self._step = ", ".join(part for part in (self.context, label) if part) or "between two steps"
+        note_step(self._step)
 
     def exchange(self, label: str, payload: bytes) -> list[bytes]:
         """Give ``payload`` to all processes and take theirs, in the order of the processes.
@@ -98,6 +95,7 @@ class Team:
             for key in self._written:
                 self.client.key_value_delete(key)
         self._written = keys
+        self.step = ""
         return [received[p] for p in range(self.place.num_processes)]
 
     def leave(self, reason: str = "", *, echo: bool = False) -> None:
@@ -161,7 +159,7 @@ class Team:
                 sign, changed = self._signs[other]
                 silent = time.monotonic() - changed
                 if silent > self.timeout:
-                    where = sign.partition(" ")[2] or "the start"
+                    where = sign.partition(" ")[2] or JOINING
                     raise ProcessError(
                         f"process {other} of {self.place.num_processes} gave no sign of life for {silent:.0f} s "
                         f"(its last step: {where!r}; step here: {self._step!r}): it was killed, or its machine "
@@ -181,3 +179,10 @@ class Team:
             f"{self.place} lost process 0, which coordinates, in step {self._step!r} ({first}): it ended, or "
             "its machine or network failed. Finished cells are kept: start all processes again to go on."
         )
+
+
+def note_step(step: str) -> None:
+    """Leave word of the step for a supervising process, if there is one."""
+    if path := os.environ.get(STEP_FILE):
+        with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:
+            file.write(step)

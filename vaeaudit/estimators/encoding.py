@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from vaeaudit.core.arrays import as_float_array, check_loc_scale
 from vaeaudit.core.errors import ArgumentError, ShapeError
+from vaeaudit.core.processes import spread
 from vaeaudit.models.vae import AbstractVAE
 
 CHUNK = 1000  # data per call of the encoder
@@ -38,15 +39,22 @@ def pad_to(array: np.ndarray | Array, size: int) -> Array:
 
 
 def over_chunks(
-    function: Callable[[Array, int], Any], x: np.ndarray | Array, *, size: int = CHUNK
+    function: Callable[[Array, int], Any], x: np.ndarray | Array, *, size: int = CHUNK, label: str = ""
 ) -> list[np.ndarray]:
-    """Apply ``function(x_chunk, chunk_number) -> arrays (batch, …)`` and join the outputs on the host."""
+    """Apply ``function(x_chunk, chunk_number) -> arrays (batch, …)`` and join the outputs on the host.
+
+    With a ``label`` several processes share out the chunks, which pays where a chunk costs more than to send.
+    """
     num_data = x.shape[0]
     size = min(size, num_data)
-    parts: list[list[np.ndarray]] = []
-    for number, (start, stop) in enumerate(chunks(num_data, size)):
+    spans = list(chunks(num_data, size))
+
+    def of_chunk(number: int) -> list[np.ndarray]:
+        start, stop = spans[number]
         out = function(pad_to(x[start:stop], size), number)
-        parts.append([np.asarray(leaf)[: stop - start] for leaf in jax.tree.leaves(out)])
+        return [np.asarray(leaf)[: stop - start] for leaf in jax.tree.leaves(out)]
+
+    parts = spread(of_chunk, len(spans), label) if label else [of_chunk(i) for i in range(len(spans))]
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 

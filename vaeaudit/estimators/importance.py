@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vaeaudit.estimators.evidence_result import LogEvidence, concatenate, from_weights
+from vaeaudit.core.processes import spread
+from vaeaudit.estimators.evidence_result import LogEvidence, from_weights
 from vaeaudit.estimators.fast_likelihood import log_likelihood
 from vaeaudit.estimators.proposals import Proposal
 from vaeaudit.estimators.reliability import Floats, check_log_weights
+from vaeaudit.estimators.shares import Rows, evidence_by_batch
 from vaeaudit.estimators.weights import WeightSummary
 from vaeaudit.models.vae import AbstractVAE
 
@@ -102,13 +104,16 @@ def pilot_summary(
     batch_size: int = 128,
 ) -> tuple[Floats, Floats, Floats]:
     """k̂, effective share of the draws and log p̂ per datum, from pilot draws under ``rng_key`` alone."""
-    columns = []
-    host = np.asarray(x)
-    for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
+    host, rows = np.asarray(x), list(batches(x.shape[0], batch_size))
+
+    def of_batch(number: int) -> tuple[Floats, Floats, Floats]:
+        index, real = rows[number]
         batch_key = jax.random.fold_in(rng_key, number)
         xb = jnp.asarray(host[index])
         summary = _accumulate(model, make_proposal(model, xb), xb, batch_key, num_samples, real)
-        columns.append((summary.pareto_k(), summary.ess() / num_samples, summary.moments()[0]))
+        return summary.pareto_k(), summary.ess() / num_samples, summary.moments()[0]
+
+    columns = spread(of_batch, len(rows), "pilot draws for log p(x)")
     shape, share, value = (np.concatenate(part) for part in zip(*columns, strict=True))
     return shape, share, value
 
@@ -131,10 +136,11 @@ def stream_log_evidence(
     batch number and chunk number. Without ``pilot_k`` pilot draws under another key are made first,
     and decide (`judge`) which intervals are given.
     """
-    parts = []
     pilot = pilot_size(num_samples)
     host = np.asarray(x)
-    for number, (index, real) in enumerate(batches(x.shape[0], batch_size)):
+
+    def of_batch(number: int, rows: Rows) -> LogEvidence:
+        index, real = rows
         pilot_key, main_key = jax.random.split(jax.random.fold_in(rng_key, number))
         xb = jnp.asarray(host[index])
         proposal = make_proposal(model, xb)
@@ -143,10 +149,9 @@ def stream_log_evidence(
         else:
             shape = pilot_k[index[:real]]
         summary = _accumulate(model, proposal, xb, main_key, num_samples, real)
-        parts.append(
-            from_weights(summary, method, rounding=_rounding(summary), pilot_k=shape, pilot_samples=pilot)
-        )
-    return concatenate(parts)
+        return from_weights(summary, method, rounding=_rounding(summary), pilot_k=shape, pilot_samples=pilot)
+
+    return evidence_by_batch(of_batch, list(batches(x.shape[0], batch_size)), f"log p(x) by {method}")
 
 
 def _accumulate(

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaeaudit.core import processes
 from vaeaudit.core.gaussian import LOG_2PI
 from vaeaudit.estimators.mixture_kernel import BLOCK, Components, fill, next_power, tile_sizes
 from vaeaudit.estimators.mixture_kernel_devices import Layout, run_in_threads
 
 Kind = Literal["direct", "product", "float64"]
 LOW_MATTERS = 2e-6  # digits of z below float32, in units of σ, from which they are carried along
+WORTH_SHARING = 20_000_000  # pairs of point and component from which several processes share them out
 TILES_PER_CALL = 64  # at most, per device: bounds what one call copies and returns
 
 
@@ -100,9 +102,28 @@ def evaluate(problem: Problem, kind: Kind) -> np.ndarray:
 
     Notes
     -----
+    Several processes share out the points where there are `WORTH_SHARING` pairs or more.
     Memory beside the inputs: the mixture once per device, and per call the points, their sums and one tile
     for each of `TILES_PER_CALL` tiles of points.
     """
+    use_low = kind == "direct" and _digits_below_float32(problem) > LOW_MATTERS
+    num_points, shares = problem.z.shape[0], processes.num_processes()
+    if num_points * problem.loc.shape[0] < WORTH_SHARING or not processes.divided(shares):
+        return _evaluate_here(problem, kind, use_low)
+    rows = np.array_split(np.arange(num_points), shares)
+    parts = processes.spread(
+        lambda p: _evaluate_here(problem.at(rows[p]), kind, use_low), shares, "log density of the mixture"
+    )
+    return np.concatenate(parts)
+
+
+def _digits_below_float32(problem: Problem) -> float:
+    """Largest difference of a point from its float32 form, in units of the smallest σ."""
+    low = problem.z - problem.z.astype(np.float32)
+    return float(np.abs(low.astype(np.float32)).max() / problem.scale.min())
+
+
+def _evaluate_here(problem: Problem, kind: Kind, use_low: bool) -> np.ndarray:
     layout = Layout()
     dtype: Any = np.float64 if kind == "float64" else np.float32
     num_points, latent = problem.z.shape
@@ -116,7 +137,6 @@ def evaluate(problem: Problem, kind: Kind) -> np.ndarray:
         z, loc = z - centre, loc - centre
     high = z.astype(dtype)
     low = (z - high).astype(dtype)
-    use_low = kind == "direct" and float(np.abs(low).max() / problem.scale.min()) > LOW_MATTERS
 
     def tiled(array: np.ndarray, value: float) -> np.ndarray:
         return fill(array.astype(dtype), padded, value).reshape(-1, rows, *array.shape[1:])

@@ -15,9 +15,10 @@ from jaxtyping import Array
 from vaeaudit.core.arrays import KeyLike, as_float_array, as_key, check_count
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.estimators.encoding import check_model, encode_all
-from vaeaudit.estimators.evidence_result import LogEvidence, concatenate
+from vaeaudit.estimators.evidence_result import LogEvidence
 from vaeaudit.estimators.importance import batches
 from vaeaudit.estimators.mode_search import find_modes
+from vaeaudit.estimators.shares import Rows, evidence_by_batch
 from vaeaudit.models.vae import AbstractVAE
 
 DEPTH = 28.0  # nats below the peak that the box reaches: e^−28 of the density
@@ -217,11 +218,13 @@ def quadrature_log_evidence(
         )
     check_count("batch_size", batch_size)
     host = np.asarray(as_float_array("x", x))
-    parts = []
-    for index, real in batches(host.shape[0], batch_size):
+
+    def of_batch(number: int, rows: Rows) -> LogEvidence:
+        index, real = rows
         xb = jnp.asarray(host[index])
-        parts.append(_one_batch(model, xb, *encode_all(model, xb), real, tolerance))
-    return concatenate(parts)
+        return _one_batch(model, xb, *encode_all(model, xb), real, tolerance)
+
+    return evidence_by_batch(of_batch, list(batches(host.shape[0], batch_size)), "quadrature")
 
 
 def _one_batch(

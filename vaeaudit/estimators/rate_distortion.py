@@ -195,7 +195,7 @@ def rate_distortion(
             at = (jnp.asarray(x[rows]), jnp.asarray(loc[rows]), jnp.asarray(scale[rows]))
             return _terms(model, *at, jax.random.fold_in(key, number), group)
 
-        columns.append(over_chunks(terms, np.arange(x.shape[0]), size=size))
+        columns.append(over_chunks(terms, np.arange(x.shape[0]), size=size, label="rate and distortion"))
     draws = group * groups
     by_term = list(zip(*columns, strict=True))
     ll_mean, ll_var = _merge(list(by_term[0]), list(by_term[1]), group)

@@ -10,14 +10,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def over_devices(tree: Any, axis: int) -> Any:
-    """The arrays of ``tree`` with ``axis`` split over all devices; as they are if it does not divide.
+    """The arrays of ``tree`` with ``axis`` split over the devices of this process; as they are if it does not divide.
 
     Notes
     -----
     The batch rows are independent, so no device waits for another; random draws are the same as on one
     device (JAX's counter-based keys do not depend on the layout).
     """
-    devices = jax.devices()
+    devices = jax.local_devices()
     if len(devices) == 1:
         return tree
     if any(leaf.shape[axis] % len(devices) for leaf in jax.tree.leaves(tree)):

@@ -19,11 +19,13 @@ from typing import Any
 
 import click
 
-from vaeaudit.core.cluster import Place, find_place
+from vaeaudit.core.cluster import JOINING, STEP_FILE, Place, find_place
 from vaeaudit.core.errors import ProcessError
 
 CHILD = "VAEAUDIT_SUPERVISED"
-STEP_FILE = "VAEAUDIT_STEP_FILE"  # as in `vaeaudit.core.team`, which this light module does not import
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")
+}  # errors of JAX's C++ parts only
 STOPPED = 128  # plus the signal: exit code of a run that was told to stop
 
 
@@ -58,34 +60,43 @@ def place_of(options: Mapping[str, Any]) -> Place | None:
     if os.environ.get(CHILD):
         _end_with_parent()
     else:
-        _supervise(str(place))
+        _supervise(place)
     return place
 
 
-def _supervise(process: str) -> None:
+def _supervise(place: Place) -> None:
     """Run the command again as a child, say how it ended if by a signal, and leave."""
     arguments = sys.argv[1:]
     if not arguments or sys.orig_argv[-len(arguments) :] != arguments:
         return
     with tempfile.TemporaryDirectory(prefix="vaeaudit-") as folder:
         step = Path(folder) / "step"
-        code = _run([sys.executable, *sys.orig_argv[1:]], {CHILD: "1", STEP_FILE: str(step)})
-        last = step.read_text(encoding="utf-8") if step.exists() else "the start"
+        code = _run([sys.executable, *sys.orig_argv[1:]], {CHILD: "1", STEP_FILE: str(step)} | QUIET)
+        last = step.read_text(encoding="utf-8") if step.exists() else JOINING
     if code < 0:
-        name = signal.Signals(-code).name
-        click.echo(
-            f"error: {process} was ended by {name} in step {last!r}. "
-            + (
-                "JAX ends a process so when process 0, which coordinates, no longer answers: look at that one's "
-                "messages. "
-                if -code == signal.SIGABRT
-                else "If nobody stopped it, the system did, most often for want of memory. "
-            )
-            + "Finished cells are kept: start all processes again to go on.",
-            err=True,
-        )
+        click.echo(f"error: {_how_it_ended(place, -code, last)}", err=True)
         code = STOPPED - code if -code in (signal.SIGTERM, signal.SIGINT) else 1
     raise click.exceptions.Exit(code)
+
+
+def _how_it_ended(place: Place, number: int, step: str) -> str:
+    """What a user needs to know of a child that a signal ended."""
+    aborted = number == signal.SIGABRT
+    if aborted and step == JOINING:
+        return (
+            f"{place} waited in vain for the others: not all {place.num_processes} reached process 0 in time "
+            f"({place.coordinator or 'at the address that ' + place.launcher + ' gives'}). Check that each runs, "
+            "with a --process-id of its own, and see --process-timeout."
+        )
+    cause = (
+        "JAX ends a process so when process 0, which coordinates, no longer answers: look at its messages"
+        if aborted
+        else "if nobody stopped it, the system did, most often for want of memory"
+    )
+    return (
+        f"{place} was ended by {signal.Signals(number).name} in step {step!r} ({cause}). Finished cells are "
+        "kept: start all processes again to go on."
+    )
 
 
 def _run(words: list[str], variables: dict[str, str]) -> int:
