@@ -23,6 +23,7 @@ from vaeaudit.core.errors import (
 )
 from vaeaudit.estimators import importance
 from vaeaudit.estimators.evidence import iw_log_evidence
+from vaeaudit.estimators.evidence_result import from_chains
 from vaeaudit.estimators.fast_likelihood import bernoulli_log_prob
 from vaeaudit.estimators.intervals import chain_interval, skew_interval
 
@@ -103,6 +104,9 @@ def test_a_correlated_posterior_is_settled_by_the_adapted_proposal():
     truth = marginal.logpdf(x)
     assert np.mean(plain.reliable) < 0.1
     assert plain.mean.verdict == "lower bound only"
+    assert math.isnan(plain.mean.se)
+    assert math.isnan(plain.errors["monte_carlo_se"].value)
+    assert plain.per_datum["se"].notna().equals(plain.per_datum["reliable"].astype(bool))
     assert found.reliable.all()
     assert set(found.method) <= {"iw/guarded", "iw/adapted"}
     assert np.max(np.abs(found.value - truth)) < 0.2
@@ -150,14 +154,36 @@ def test_skew_interval_inverts_halls_transformation():
         assert g == pytest.approx(z, abs=1e-8)
 
 
-def test_chain_interval_covers_the_mean_of_lognormal_weights():
-    """20,000 sets of 16 chains: 95 % ± 0.5 % is three standard errors."""
-    rng = np.random.default_rng(0)
-    log_w = 0.4 * rng.normal(size=(16, 20_000))
-    low, high, spread = chain_interval(log_w)
-    truth = 0.5 * 0.4**2
-    assert abs(np.mean((low < truth) & (truth < high)) - 0.95) < 0.01
-    assert spread.mean() == pytest.approx(0.4, rel=0.03)
+@pytest.mark.parametrize("tail", ["left", "none", "right"])
+def test_chain_interval_covers_the_mean_of_skewed_weights(tail):
+    """20,000 sets of 16 chains with log weights of spread 0.25: three standard errors are 0.5 %.
+
+    χ² with 8 degrees of freedom, as an annealed Gaussian gives, of either sign; E w from its moment
+    generating function (1 − 2t)^(−4).
+    """
+    rng, spread = np.random.default_rng(0), 0.25
+    if tail == "none":
+        log_w, truth = spread * rng.normal(size=(16, 20_000)), 0.5 * spread**2
+    else:
+        t = spread / 4 * (1 if tail == "right" else -1)
+        log_w, truth = t * rng.chisquare(8, size=(16, 20_000)), -4 * math.log1p(-2 * t)
+    low, high, seen = chain_interval(log_w)
+    covered = np.mean((low < truth) & (truth < high))
+    assert 0.93 < covered < 0.96
+    assert np.mean(low > truth) < 0.03
+    assert seen.mean() == pytest.approx(spread, rel=0.05)
+
+
+def test_annealing_is_judged_by_chains_that_enter_nothing_else():
+    """Spread out judges refuse the best chains, and quiet ones vouch for theirs; their values stay out."""
+    rng = np.random.default_rng(1)
+    quiet, loud = 0.05 * rng.normal(size=(16, 1)), 5.0 + 0.9 * rng.normal(size=(8, 1))
+    refused = from_chains(quiet, loud, "ais", 1)
+    given = from_chains(quiet, 5.0 + 0.1 * loud, "ais", 1)
+    assert not refused.reliable[0]
+    assert "num_temperatures" in refused.reason[0]
+    assert given.reliable[0]
+    assert given.value[0] == pytest.approx(float(logsumexp(quiet) - math.log(16)), abs=1e-12)
 
 
 def test_nan_from_the_decoder_flags_that_datum_and_the_mean_says_so():

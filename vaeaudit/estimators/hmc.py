@@ -10,6 +10,8 @@ from jaxtyping import Array
 from vaeaudit.core.gaussian import LOG_2PI
 from vaeaudit.models.vae import AbstractVAE
 
+JITTER = (0.7, 1.2)  # range of the factor on the step size
+
 
 class Path(eqx.Module):
     r"""The annealing path in whitened coordinates, z = loc + L u.
@@ -104,10 +106,17 @@ def transition(
     -----
     L gradients per transition, of which one brings the value too; none is spent on a change of
     temperature, since log r and its gradient −u are known. A proposal whose energy is not finite is
-    rejected.
+    rejected. Each chain draws its step size from `JITTER` times ``step``: in whitened coordinates all
+    directions swing at one frequency, and at a fixed step L steps can end where they began.
+
+    References
+    ----------
+    Neal (2011), MCMC using Hamiltonian dynamics, section 3.2, for random step sizes.
     """
-    momentum_key, accept_key = jax.random.split(rng_key)
-    b, e = beta[:, None], step[:, None]
+    momentum_key, accept_key, step_key = jax.random.split(rng_key, 3)
+    b = beta[:, None]
+    jitter = jax.random.uniform(step_key, (*state.log_joint.shape, 1), step.dtype, *JITTER)
+    e = step[:, None] * jitter  # (chain, batch, 1): independent of the state, so f_β stays invariant
     momentum = jax.random.normal(momentum_key, state.u.shape, state.u.dtype)
 
     def force(u: Array, gradient: Array) -> Array:
