@@ -217,9 +217,8 @@ def prepare_figure(figure: Figure, number: int, folder: Path) -> PreparedFigure:
         raise ReportError(
             f"`draw` of figure {figure.name!r} must return a matplotlib Figure; got {type(drawing).__name__}."
         )
-    svg = render_svg(drawing)
-    drawing.set_layout_engine("none")  # keep the layout just found
-    png = render_png(drawing)
+    lay_out(drawing)
+    svg, png = render_svg(drawing), render_png(drawing)
     files = {"SVG": f"figures/{figure.name}.svg", "PNG": f"figures/{figure.name}.png"}
     write_bytes(folder / files["SVG"], svg)
     write_bytes(folder / files["PNG"], png)
@@ -249,6 +248,15 @@ def _is_mesh(collection: Any) -> bool:
     from matplotlib.collections import QuadMesh
 
     return isinstance(collection, QuadMesh)
+
+
+def lay_out(drawing: Any) -> None:
+    """Arrange a figure's parts once; each file would otherwise draw the figure an extra time to do so."""
+    engine = drawing.get_layout_engine()
+    if engine is not None:
+        drawing.set_dpi(DPI)
+        engine.execute(drawing)
+        drawing.set_layout_engine(None)
 
 
 def render_svg(drawing: Any) -> bytes:
