@@ -88,7 +88,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 64,
         "learning_rate": 0.002,
         "num_test": 100,
-        "evidence": "iw",
+        "evidence": "auto",
         "num_samples": 1000,
         "score_samples": 64,
     },
