@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -319,6 +320,9 @@ def _of_population(draws: _Draws, density: MixtureDensity, fits: Fits, method: M
         )
         for quantity in ("mutual_information", "marginal_kl", "total_correlation", "dimwise_kl")
     }
+    information = brackets["mutual_information"]
+    why = "the self-inclusive bound cannot pass log N"
+    brackets["mutual_information"] = replace(information, lower=at_most(information.lower, math.log(n), why))
     if not draws.standard_prior:
         brackets["dimwise_kl"] = _undefined(NOT_FACTORISED)
     rows = [(quantity, side, s, True) for (quantity, side), group in sides.items() for s in group]
