@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _derivations_theory import noise_blocks, theory_sections
+from _derivations_trained import trained_findings, trained_section
 
 import vaeaudit as va
 from vaeaudit.report import Finding, Math, Page, Section, Table, Text
@@ -134,7 +135,7 @@ def _findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
                 f"{checked['seed'].nunique()} starts, fixed and learned noise.",
             )
         )
-    return found
+    return found + trained_findings(frames["trained"])
 
 
 ANSWERS = (  # claim, verdict → sentence
@@ -163,7 +164,7 @@ def _verdict(claims: pd.DataFrame) -> str:
 
 def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> Page:
     """The article."""
-    names = ("claims", "optima", "verified", "by_weight", "by_noise", "ridge", "noise")
+    names = ("claims", "optima", "verified", "trained", "by_weight", "by_noise", "ridge", "noise")
     frames = {name: _stack(results, name) for name in names}
     frames["claims"] = frames["claims"].fillna("")
     claims = frames["claims"]
@@ -182,6 +183,7 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                 "All claims at a glance", [Table("claims", "Claims and verdicts.", overview, max_rows=120)]
             ),
             *theory_sections(frames),
+            *trained_section(frames["trained"]),
             *_sections(claims, frames["noise"]),
             Section(
                 "Evidence in full",

@@ -33,8 +33,13 @@ FORMULAS = (
         r" \sigma^2 = \frac{s^2}{w^2 + s^2}",
     ),
     (
-        "free bits",
-        r"\sigma^2 = \min\left( \frac{s^2}{\ell}, e^{-2 \lambda} \right), \quad w^2 = \ell (1 - \sigma^2)",
+        "free bits, where the ELBO's rate is at least λ",
+        r"w^2 = \ell - s^2, \quad \sigma^2 = \frac{s^2}{\ell}, \quad \frac{1}{2} \log \frac{\ell}{s^2} \ge \lambda",
+    ),
+    (
+        "free bits, k directions below: they share the floor",
+        r"1 + g_j = \frac{k e^{2 \lambda} \sqrt{\ell_j}}{\sum_i \sqrt{\ell_i}}, \quad"
+        r" w_j^2 = \frac{\ell_j g_j e^{2 \lambda}}{(1 + g_j)^2}, \quad \sigma = e^{-\lambda}",
     ),
     (
         "λ(μ² + (σ − 1)²)",
@@ -95,6 +100,23 @@ def _figure(name: str, caption: str, alt: str, frame: pd.DataFrame, **options: A
     return Figure(name, caption, alt, functools.partial(_lines, frame, **options), frame)
 
 
+def _over_noise(by_noise: pd.DataFrame, column: str, caption: str, alt: str) -> Figure:
+    """One quantity per objective over the decoder's noise."""
+    first = by_noise[by_noise["direction"] == 1][["variance", "objective", column]].reset_index(drop=True)
+    return _figure(
+        f"{column}_over_noise",
+        caption,
+        alt,
+        first,
+        x="variance",
+        y=column,
+        hue="objective",
+        log_x=True,
+        x_label="s²",
+        y_label=f"{column}, nats",
+    )
+
+
 def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
     optima, by_weight, by_noise = frames["optima"], frames["by_weight"], frames["by_noise"]
     short = [
@@ -141,7 +163,7 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
                     "Take data with covariance eigenvalues $\\ell_1 \\ge \\ldots \\ge \\ell_D$, a linear "
                     "decoder with noise "
                     "$s^2$ and a linear encoder. Every objective below then decouples over the principal "
-                    "directions."
+                    "directions, save free bits below its floor."
                 ),
                 Math(*DECOUPLING),
                 Text(
@@ -168,8 +190,9 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
                     "the latents are "
                     "independent, and probabilistic PCA has both. The Wasserstein autoencoder with an "
                     "MMD reaches its best "
-                    "error and its best MMD together at $\\sigma \\to 0$ and $w^2 = \\ell$. The capacity "
-                    "objective has no "
+                    "error and its best MMD together at $\\sigma \\to 0$ and $w^2 = \\ell$. Free bits "
+                    "charge a latent only above its floor: directions below it do best when every latent "
+                    "holds a mixture of them, with signal-to-noise ratios $g_j$. The capacity objective has no "
                     "formula: an optimiser finds it."
                 ),
             ],
@@ -218,35 +241,22 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
                     x_label="β",
                     y_label="mean log p(x), nats",
                 ),
-                _figure(
-                    "shortfall_over_noise",
-                    "What each objective leaves of log p(x), over the noise held fixed.",
-                    "Shortfall of log evidence against probabilistic PCA at the same noise, over the "
-                    "noise variance.",
-                    by_noise[by_noise["direction"] == 1][["variance", "objective", "shortfall"]].reset_index(
-                        drop=True
-                    ),
-                    x="variance",
-                    y="shortfall",
-                    hue="objective",
-                    log_x=True,
-                    x_label="s²",
-                    y_label="shortfall of log p(x), nats",
-                ),
-                _figure(
-                    "gap_over_noise",
-                    "Inference gap log p(x) − ELBO at each objective's optimum.",
-                    "Inference gap over the noise variance.",
-                    by_noise[by_noise["direction"] == 1][["variance", "objective", "gap"]].reset_index(
-                        drop=True
-                    ),
-                    x="variance",
-                    y="gap",
-                    hue="objective",
-                    log_x=True,
-                    x_label="s²",
-                    y_label="gap, nats",
-                ),
+                *[
+                    _over_noise(by_noise, column, caption, alt)
+                    for column, caption, alt in (
+                        (
+                            "shortfall",
+                            "What each objective leaves of log p(x), over the noise held fixed.",
+                            "Shortfall of log evidence against probabilistic PCA at the same noise, over the "
+                            "noise variance.",
+                        ),
+                        (
+                            "gap",
+                            "Inference gap log p(x) − ELBO at each objective's optimum.",
+                            "Inference gap over the noise variance.",
+                        ),
+                    )
+                ],
                 _figure(
                     "objective_along_ridge",
                     "Each objective as the decoder's weight grows, with its best encoder.",

@@ -82,10 +82,10 @@ def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     late = table[table["range"] != "all sizes"].set_index("noise")
     own, shared = late.loc["one draw per datum"], late.loc["one draw per batch"]
     rows = [
-        ("B2a", "L2 on the heads pulls towards collapse, as a larger KL weight does",
+        ("B2b", "L2 on the heads pulls towards collapse, as a larger KL weight does",
          "supported" if drop["lower"] > 0 else "undecided",
          f"`{drop['objective']}` lowers the rate by {drop['value']:.2f} [{drop['lower']:.2f}, {drop['upper']:.2f}] nats"),
-        ("B2b", "with it the ELBO stays a lower bound",
+        ("B2a", "with it the ELBO stays a lower bound",
          "supported" if exceeding == 0 else "contradicted",
          f"{exceeding} of {tested} held-out data certified above log p(x)"),
         ("B3", "one ε per batch is fine",

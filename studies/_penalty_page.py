@@ -2,161 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from _penalty_findings import findings
+from _penalty_tables import (
+    PENALTY,
+    bound_table,
+    by_region,
+    claims,
+    final_cosines,
+    gather,
+    losses,
+    mean_losses,
+    omitted,
+    peaks,
+    repeatability,
+)
 
 import vaeaudit as va
 from vaeaudit.figures.style import COLOURS, FULL, SOFT, looks, new_figure, style
-from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
+from vaeaudit.report import Figure, Math, Page, Section, Table, Text
 
-PENALTY = "wasserstein_penalty(1)"
 TITLE = "May the KL be replaced by a penalty on μ and σ?"
 QUESTION = (
     "What does $E\\log p(x|z) - \\sum_j (\\mu_j^2 + (\\sigma_j-1)^2)$ optimise, compared with the ELBO?"
 )
 PICTURES = 10
-
-
-def gather(results: Mapping[str, va.CellResult]) -> dict[str, pd.DataFrame]:
-    """Stack each kind of frame over all cells."""
-    frames: dict[str, list[pd.DataFrame]] = {}
-    for result in results.values():
-        for name, frame in result.frames.items():
-            frames.setdefault(name, []).append(frame)
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
-
-
-# ------------------------------------------------------------------------------ tables of the tables
-
-
-def losses(per_datum: pd.DataFrame) -> pd.DataFrame:
-    """Log p(x) under the ELBO's model less that under another objective's, per datum and seed."""
-    base = per_datum[per_datum["objective"] == "elbo"][["group", "seed", "datum", "log_evidence"]]
-    other = per_datum[per_datum["objective"] != "elbo"]
-    both = other.merge(base, on=["group", "seed", "datum"], suffixes=("", "_elbo"))
-    both["loss"] = both["log_evidence_elbo"] - both["log_evidence"]
-    both["gap"] = both["log_evidence"] - both["elbo"]
-    return both
-
-
-def mean_losses(per_datum: pd.DataFrame) -> pd.DataFrame:
-    """Mean loss against the ELBO's model of the same seed, with a t interval over seeds."""
-    by_seed = losses(per_datum).groupby(["group", "objective", "seed"], sort=False, as_index=False)
-    return va.tables.over_seeds(by_seed["loss"].mean(), by=["group", "objective"], values=["loss"])
-
-
-def repeatability(per_datum: pd.DataFrame, *, draws: int = 400) -> pd.DataFrame:
-    """Mean rank correlation between seeds of the per-datum losses, bootstrapped over data.
-
-    Independent trainings agree on which data lose only if the loss belongs to regions of data space.
-    """
-    rows = []
-    for (group, objective), part in losses(per_datum).groupby(["group", "objective"], sort=False):
-        wide = part.pivot_table(index="datum", columns="seed", values="loss").dropna()
-        if wide.shape[1] < 2 or len(wide) < 10:
-            continue
-        values, rng = wide.to_numpy(), np.random.default_rng(0)
-
-        def mean_correlation(v: np.ndarray) -> float:
-            ranks = np.argsort(np.argsort(v, axis=0), axis=0)
-            corr = np.corrcoef(ranks.T)
-            return float(np.mean([corr[i, j] for i, j in itertools.combinations(range(len(corr)), 2)]))
-
-        sample = [mean_correlation(values[rng.integers(len(values), size=len(values))]) for _ in range(draws)]
-        mean = values.mean(axis=1)
-        low, high = np.quantile(sample, [0.025, 0.975])
-        decile = max(1, len(mean) // 10)
-        ordered = np.sort(mean)
-        rows.append(
-            {
-                "group": group,
-                "objective": objective,
-                "rank_correlation": mean_correlation(values),
-                "lower": low,
-                "upper": high,
-                "num_data": len(values),
-                "num_seeds": values.shape[1],
-                "loss_lowest_tenth": ordered[:decile].mean(),
-                "loss_median": np.median(mean),
-                "loss_highest_tenth": ordered[-decile:].mean(),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def by_region(per_datum: pd.DataFrame) -> pd.DataFrame:
-    """Mean loss and gap by class where there are classes, else by fifths of the distance from the mean."""
-    table = losses(per_datum)
-    parts = []
-    for group, part in table.groupby("group", sort=False):
-        if (part["label"] >= 0).all():
-            region = "class " + part["label"].astype(int).astype(str)
-        else:
-            region = "distance " + pd.qcut(
-                part["distance"], 5, labels=["lowest", "low", "middle", "high", "highest"]
-            ).astype(str)
-        mean = part.assign(region=region, group=group).groupby(
-            ["group", "objective", "region", "seed"], sort=False, as_index=False
-        )
-        parts.append(mean[["loss", "gap"]].mean())
-    return va.tables.over_seeds(
-        pd.concat(parts, ignore_index=True), by=["group", "objective", "region"], values=["loss", "gap"]
-    )
-
-
-def bound_table(bounds: pd.DataFrame) -> pd.DataFrame:
-    """Data certified above log p(x), seeds together."""
-    pooled = bounds.groupby(["group", "objective", "claims_bound"], sort=False, as_index=False).agg(
-        num_data=("num_data", "sum"),
-        num_exceeding=("num_exceeding", "sum"),
-        num_undecided=("num_undecided", "sum"),
-        mean_excess=("mean_excess", "mean"),
-        largest_excess=("largest_excess", "max"),
-    )
-    pooled.insert(5, "share_exceeding", pooled["num_exceeding"] / pooled["num_data"])
-    return pooled
-
-
-def omitted(posterior: pd.DataFrame) -> pd.DataFrame:
-    """How often and by how much the stand-in is below the KL at the trained (μ, σ)."""
-    rows = []
-    for (group, objective), part in posterior.groupby(["group", "objective"], sort=False):
-        total = part.groupby("datum")["kl_excess"].sum()
-        rows.append(
-            {
-                "group": group,
-                "objective": objective,
-                "share_of_latents_below_kl": float((part["kl_excess"] > 1e-6).mean()),
-                "mean_kl_excess": float(total.mean()),
-                "median_scale": float(part["scale"].median()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def final_cosines(path: pd.DataFrame) -> pd.DataFrame:
-    """The last snapshot's rows."""
-    last = path[path["epoch"] == path.groupby("group")["epoch"].transform("max")]
-    columns = [
-        "group",
-        "objective",
-        "target",
-        "parameters",
-        "cosine",
-        "lower",
-        "upper",
-        "climb",
-        "verdict",
-        "note",
-    ]
-    return last[columns]
-
-
-# ------------------------------------------------------------------------------------- figures
 
 
 def region_figure(posterior: pd.DataFrame, group: str) -> Any:
@@ -191,133 +65,6 @@ def alignment_figure(path: pd.DataFrame, group: str, target: str, parameters: st
         part.dropna(subset=[y]), x="epoch", y=y, hue="objective", lower=lower, upper=upper,
         log_x=True, reference=0.0, y_label=label,
     )  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------- findings
-
-
-def _signed(row: Any) -> str:
-    return f"{row.value:.2f} [{row.lower:.2f}, {row.upper:.2f}]"
-
-
-def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Finding]:
-    """What the tables say, in plain words."""
-    found: list[Finding] = []
-    if "bounds" in frames:
-        for row in bound_table(frames["bounds"]).itertuples():
-            if row.num_exceeding and row.claims_bound:
-                found.append(
-                    Finding("unreliable", f"`{row.objective}` claims a bound and was seen above log p(x).")
-                )
-            elif row.num_exceeding:
-                found.append(
-                    Finding(
-                        "warn",
-                        f"`{row.objective}` exceeds log p(x) on {row.share_exceeding:.0%} of held-out data in "
-                        f"`{row.group}`, by {row.mean_excess:.2f} nats on average.",
-                        "Certified per datum at a family-wise error of 5 % per model; seeds pooled.",
-                        "Do not read its value as a bound.",
-                    )
-                )
-            elif row.claims_bound:
-                found.append(
-                    Finding("pass", f"`{row.objective}` was never seen above log p(x) in `{row.group}`.")
-                )
-    if "per_datum" in frames:
-        for row in mean_losses(frames["per_datum"]).itertuples():
-            if np.isfinite(row.lower):
-                clear = row.lower > 0 or row.upper < 0
-                found.append(
-                    Finding(
-                        "warn" if row.lower > 0 else "info",
-                        f"Training with `{row.objective}` instead of the ELBO loses {_signed(row)} nats of held-out "
-                        f"log p(x) per datum in `{row.group}`"
-                        + ("." if clear else ": not told apart from 0."),
-                        f"Same seeds, {row.num_seeds} of them, t interval.",
-                    )
-                )
-        for row in repeatability(frames["per_datum"]).itertuples():
-            if row.objective == PENALTY:
-                found.append(
-                    Finding(
-                        "warn" if row.lower > 0 else "info",
-                        f"In `{row.group}` the penalty's loss "
-                        + (
-                            "belongs to regions of data space"
-                            if row.lower > 0
-                            else "shows no repeatable regions"
-                        )
-                        + f": rank correlation between trainings {row.rank_correlation:.2f} "
-                        f"[{row.lower:.2f}, {row.upper:.2f}]; the worst tenth of the data lose "
-                        f"{row.loss_highest_tenth:.2f} nats, the best tenth {row.loss_lowest_tenth:.2f}.",
-                        "Independent trainings agree on who loses only if the loss belongs to the data.",
-                    )
-                )
-    if "path" in frames:
-        found += _gradient_findings(frames["path"], frames["heights"])
-    if "theory" in frames:
-        lost = frames["theory"].loc[~frames["theory"]["attained"].astype(bool), "objective"].unique()
-        if len(lost):
-            found.append(
-                Finding(
-                    "warn",
-                    "On the linear model no finite optimum exists for "
-                    + ", ".join(f"`{name}`" for name in lost)
-                    + ": the objective keeps growing while σ goes to 0 and the weights to infinity.",
-                    "From the closed forms of `vaeaudit.linear_gaussian_optima` on the training data's spectrum.",
-                )
-            )
-    found += [Finding("info", f"Left out: {note}", "Its data are not on this machine.") for note in missing]
-    return found
-
-
-def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Finding]:
-    found = []
-    for group, part in path.groupby("group", sort=False):
-        for stop in va.stops_climbing(part).itertuples():
-            if np.isfinite(stop.first_not_climbing):
-                how = "descends" if stop.descends else "is not told apart from standing still"
-                found.append(
-                    Finding(
-                        "warn",
-                        f"In `{group}` a step of `{stop.objective}` in θ last climbs log p(x) at epoch "
-                        f"{stop.last_climbing:g}; at epoch {stop.first_not_climbing:g} it no longer does, and it {how}.",
-                        "Snapshots of one run; the epoch is known to the spacing of the snapshots.",
-                    )
-                )
-    for row in peaks(heights).itertuples():
-        if row.objective == PENALTY and row.peak_epoch < row.last_epoch:
-            found.append(
-                Finding(
-                    "warn",
-                    f"In `{row.group}` the penalty's held-out log p(x) peaked by epoch {row.peak_epoch:g} and fell by "
-                    f"{row.lost_after_peak:.2f} nats until epoch {row.last_epoch:g}, while its objective went on.",
-                    "Snapshots of one run on the same held-out data.",
-                )
-            )
-    last = final_cosines(path)
-    for group, part in last[last["objective"] == PENALTY].groupby("group", sort=False):
-        cosine = part.set_index(["target", "parameters"])
-        phi, theta = cosine.loc[("posterior_kl", "phi")], cosine.loc[("log_evidence", "theta")]
-        if phi["verdict"] == "ok":
-            found.append(
-                Finding(
-                    "warn" if phi["upper"] < 0.9 else "info",
-                    f"At the end of training in `{group}` the penalty pushes the encoder at a cosine of "
-                    f"{phi['cosine']:.2f} [{phi['lower']:.2f}, {phi['upper']:.2f}] to the direction that closes the "
-                    "gap to the posterior; the ELBO's cosine is 1 by identity.",
-                )
-            )
-        if theta["verdict"] == "ok":
-            found.append(
-                Finding(
-                    "info",
-                    f"In `{group}` its decoder gradient has a cosine of {theta['cosine']:.3f} "
-                    f"[{theta['lower']:.3f}, {theta['upper']:.3f}] with that of log p(x) at its own parameters.",
-                    "In θ every stand-in for the KL pushes exactly as the ELBO does; the encoder makes the difference.",
-                )
-            )
-    return found
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
@@ -356,7 +103,7 @@ def page(
             findings=found,
             sections=[_claims_section()],
         )
-    shown = [g for g in settings["groups"] if g in set(frames["per_datum"]["group"])]
+    shown = list(dict.fromkeys(frames["per_datum"]["group"]))
     broken = bound_table(frames["bounds"]) if "bounds" in frames else pd.DataFrame()
     rows = broken[broken["objective"] == PENALTY] if len(broken) else broken
     loss = mean_losses(frames["per_datum"])
@@ -375,7 +122,7 @@ def page(
         verdict=verdict,
         findings=found,
         sections=[
-            _claims_section(),
+            _claims_section(claims(frames)),
             *([_theory_section(frames["theory"])] if "theory" in frames else []),
             _bound_section(frames, shown),
             *([_gradient_section(frames, shown, groups)] if "path" in frames else []),
@@ -384,7 +131,7 @@ def page(
     )
 
 
-def _claims_section() -> Section:
+def _claims_section(judged: pd.DataFrame | None = None) -> Section:
     return Section(
         "What is being compared",
         [
@@ -405,6 +152,7 @@ def _claims_section() -> Section:
                 "over latents, exceeds the inference gap. The derivations are in `vaeaudit check`; here is what "
                 "training does with it."
             ),
+            *([] if judged is None else [Table("claims", "Decided by the tables below.", judged)]),
         ],
     )
 
@@ -476,28 +224,6 @@ def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Sect
             )
         )
     return Section("Where the bound breaks", blocks)
-
-
-def peaks(heights: pd.DataFrame) -> pd.DataFrame:
-    """Epoch of the highest held-out log p(x) in each run, and what was lost after it."""
-    rows = []
-    for (group, objective), run in heights.dropna(subset=["log_evidence"]).groupby(
-        ["group", "objective"], sort=False
-    ):
-        ordered = run.sort_values("epoch")
-        best, last = ordered.loc[ordered["log_evidence"].idxmax()], ordered.iloc[-1]
-        rows.append(
-            {
-                "group": group,
-                "objective": objective,
-                "peak_epoch": best["epoch"],
-                "last_epoch": last["epoch"],
-                "log_evidence_at_peak": best["log_evidence"],
-                "log_evidence_at_end": last["log_evidence"],
-                "lost_after_peak": best["log_evidence"] - last["log_evidence"],
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def _gradient_section(

@@ -27,10 +27,39 @@ SMOOTH = (
     "total_correlation(4)",
 )
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "quick": {"spectra": ["steep"], "grid": 21, "seeds": [0]},
-    "standard": {"spectra": list(SPECTRA), "grid": 61, "seeds": [0, 1, 2]},
-    "full": {"spectra": list(SPECTRA), "grid": 121, "seeds": list(range(10))},
+    "quick": {"spectra": ["steep"], "grid": 21, "seeds": [0], "trained": "few"},
+    "standard": {"spectra": list(SPECTRA), "grid": 61, "seeds": [0, 1, 2], "trained": "all"},
+    "full": {"spectra": list(SPECTRA), "grid": 121, "seeds": list(range(10)), "trained": "all"},
 }
+FEW = ("elbo", "half_quadratic(3)", "wasserstein_penalty(1)", "regularized_autoencoder(0.05, 1)")
+NOISELESS = (
+    "elbo",
+    "beta(0.1)",
+    "beta(0.5)",
+    "beta(2)",
+    "annealed_beta",
+    "free_bits(0.05)",
+    "free_bits(0.5)",
+    "free_bits(1.5)",
+    "wasserstein_penalty(1)",
+    "half_quadratic(0.3)",
+    "moment_penalty(1)",
+    "head_l2(0.1)",
+    "elbo + head_l2(0.1)",
+    "autoencoder",
+    "regularized_autoencoder(0.05, 1)",
+    "learned_scale",
+)
+ATTAINED = {  # penalties with an optimum on the spectrum: ℓ₁ < 2λs², and ℓ₁ < 4λs² for half_quadratic
+    "steep": ("wasserstein_penalty(5)", "half_quadratic(3)"),
+    "close": ("wasserstein_penalty(2)", "half_quadratic(1.4)"),
+    "flat tail": ("wasserstein_penalty(4)", "half_quadratic(1.8)"),
+}
+CREASED = (("capacity(2, 4)",), 20000, 512)  # names, steps, data
+SAMPLED = (  # objectives that keep their noise
+    (("iwae(5)",), 4000, 1024),
+    (("total_correlation(4)", "mmd(10)"), 1000, 256),
+)
 LATENT_DIM, NOISE = 3, 0.7  # s of the tables at fixed noise
 WEIGHTS = {"β · KL": "beta({})", "λ · (μ² + (σ − 1)²)": "wasserstein_penalty({})",
            "λ · (½μ² + (σ − 1)²)": "half_quadratic({})"}  # fmt: skip
@@ -44,6 +73,12 @@ def plan(settings: Mapping[str, Any]) -> Sequence[Cell]:
         config = {"spectrum": SPECTRA[name], "name": name, "seeds": list(settings["seeds"])}
         cells += [Cell(f"optima-{name.replace(' ', '-')}", config)]
         cells += [Cell(f"verified-{name.replace(' ', '-')}", config)]
+        every = settings["trained"] == "all"
+        exact = ([*NOISELESS, *ATTAINED[name]] if every else FEW, 12000, 64)
+        kinds = {"trained": (exact, CREASED), "sampled": SAMPLED} if every else {"trained": (exact,)}
+        for kind, groups in kinds.items():
+            plain = [[list(names), *sizes] for names, *sizes in groups]
+            cells.append(Cell(f"{kind}-{name.replace(' ', '-')}", config | {"groups": plain}))
     cells.append(Cell("noise", {"num_batches": 100 * len(settings["seeds"])}))
     return [*cells, Cell("paths", {"spectrum": SPECTRA["steep"], "grid": settings["grid"]})]
 
@@ -71,10 +106,30 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
             for noise in (NOISE, None)
         ]
         return CellResult({"verified": pd.concat(tables, ignore_index=True)})
+    if kind in ("trained", "sampled"):
+        return CellResult({"trained": _trained(cell.config)})
     if kind == "noise":
         noise = va.gradient_noise(num_batches=cell.config["num_batches"])
         return CellResult({"noise": noise})
     return CellResult(_paths(np.array(cell.config["spectrum"]), int(cell.config["grid"])))
+
+
+def _trained(config: Mapping[str, Any]) -> pd.DataFrame:
+    """Models trained by the sweep against the derived optima."""
+    tables = [
+        va.train_linear_gaussian(
+            config["spectrum"],
+            LATENT_DIM,
+            names,
+            NOISE,
+            seeds=config["seeds"],
+            epochs=steps,
+            num_data=(64, num_data),
+            progress=va.training_progress(f"train {config['name']}"),
+        )
+        for names, steps, num_data in config["groups"]
+    ]
+    return pd.concat(tables, ignore_index=True).assign(spectrum=config["name"])
 
 
 def _paths(spectrum: np.ndarray, grid: int) -> dict[str, pd.DataFrame]:
@@ -124,7 +179,7 @@ study = va.Study(
     compute=compute,
     page=page,
     summary=summary,
-    version=2,
+    version=3,
 )
 
 if __name__ == "__main__":

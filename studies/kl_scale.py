@@ -18,6 +18,7 @@ import numpy as np
 import optax
 import pandas as pd
 from _kl_scale_page import page, summary
+from _kl_scale_pairs import hidden_weights, same_optimum, same_path
 
 import vaeaudit as va
 from vaeaudit import Cell, CellResult
@@ -40,6 +41,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_evidence": 40,
         "evidence_samples": 500,
         "path_steps": [10, 30, 100, 300],
+        "pair_weights": [0.1, 0.5],
+        "pair_epochs": 2000,
     },
     "standard": {
         "weights": [64.0, 4.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001],
@@ -54,6 +57,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_evidence": 100,
         "evidence_samples": 1000,
         "path_steps": [10, 30, 100, 300, 1000, 3000],
+        "pair_weights": [0.1, 0.5, 2.0],
+        "pair_epochs": 4000,
     },
     "full": {
         "weights": [64.0, 16.0, 4.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.001, 0.0001],
@@ -68,12 +73,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_evidence": 300,
         "evidence_samples": 5000,
         "path_steps": [10, 30, 100, 300, 1000, 3000, 10000],
+        "pair_weights": [0.01, 0.1, 0.5, 2.0],
+        "pair_epochs": 8000,
     },
 }
 
 
 def plan(settings: Mapping[str, Any]) -> list[Cell]:
-    """Two trainings with their measurements, and the paths of two optimisers."""
+    """Two trainings with their measurements, the paths of two optimisers, and pairs on linear data."""
     train = ("seeds", "epochs", "batch_size", "learning_rate")
     measure = ("seeds", "num_test", "num_evidence", "evidence_samples")
     weights = {"weights": settings["weights"], "latents": [settings["num_latents"]], "autoencoder": True}
@@ -89,16 +96,27 @@ def plan(settings: Mapping[str, Any]) -> list[Cell]:
             )
         )
     path = ("seeds", "path_steps", "batch_size", "num_latents", "num_evidence", "evidence_samples")
-    return [*cells, Cell("paths", {"task": "paths", **{k: settings[k] for k in path}})]
+    pairs = ("seeds", "pair_weights", "pair_epochs")
+    return [
+        *cells,
+        Cell("paths", {"task": "paths", **{k: settings[k] for k in path}}),
+        Cell("pairs", {"task": "pairs", **{k: settings[k] for k in pairs}}),
+        Cell("reductions", {"task": "reductions", "num_latents": settings["num_latents"]}),
+    ]
 
 
 def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
-    """Train, measure or follow the paths."""
+    """Train, measure, follow the paths or train in pairs."""
     task = cell.config["task"]
     if task == "train":
         return _train(cell.config)
     if task == "measure":
         return _measure(cell.config, results[cell.needs[0]])
+    if task == "pairs":
+        return CellResult({"pairs": same_path(cell.config), "optima": same_optimum(cell.config)})
+    if task == "reductions":
+        model = _build(0, latent_dim=cell.config["num_latents"])
+        return CellResult({"reductions": hidden_weights(model, va.load_data(**DATA).train[:64], 0)})
     return _paths(cell.config)
 
 

@@ -53,6 +53,7 @@ _PUBLIC = {
     "linear_gaussian_optima": "vaeaudit.derivations.linear_theory",
     "gradient_noise": "vaeaudit.derivations.gradient_noise",
     "linear_gaussian_path": "vaeaudit.derivations.linear_paths",
+    "train_linear_gaussian": "vaeaudit.derivations.linear_trained",
     "verify_linear_gaussian_optima": "vaeaudit.derivations.linear_paths",
     "Study": "vaeaudit.study.study",
     "Cell": "vaeaudit.study.study",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from vaeaudit.core.errors import ArgumentError
+from vaeaudit.derivations.study_results import study_results
 
 Verdict = Literal["identity", "bound", "holds under conditions", "false", "measured", "unsettled"]
 Kind = Literal["algebra", "numerics", "search"]
@@ -43,6 +44,7 @@ class Judgement:
     evidence: str
     counterexample: str
     kinds: tuple[str, ...]
+    measured: str = ""  # what the study's table says, where there is one
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +78,9 @@ class Claim:
         For a formula that is wrong as printed: the right one, in LaTeX.
     measured_by
         For ``measured``: the study whose table decides.
+    measured
+        The verdict of that table on record (``supported``, ``contradicted``, ``undecided`` or ``holds
+        under conditions``); empty while the study has not been run.
     also
         Other ids under which the same claim is found.
     family
@@ -94,6 +99,7 @@ class Claim:
     conditions: str = ""
     correction: str = ""
     measured_by: str = ""
+    measured: str = ""
     also: tuple[str, ...] = ()
     family: str = ""
 
@@ -106,6 +112,12 @@ class Claim:
             raise ArgumentError(f"claim {self.name!r} holds under conditions; say which in `conditions`.")
         if self.registered != "measured" and len({c.kind for c in self.checks}) < 2:
             raise ArgumentError(f"claim {self.name!r} needs checks of two kinds; got {len(self.checks)}.")
+
+    def described(self, verdict: str, measured: str) -> str:
+        """A verdict in words; a measured one names its study and what the study found."""
+        if verdict != "measured" or not self.measured_by:
+            return verdict
+        return f"measured by {self.measured_by}" + (f": {measured}" if measured else " (not run here)")
 
     def with_formula(self, name: str, formula: Any) -> Claim:
         """The same claim with one formula replaced, to see whether its verdict depends on it."""
@@ -128,21 +140,25 @@ class Claim:
             no check reaches a conclusion; otherwise the one conclusion they share.
         """
         if self.measured_by and not self.checks:
-            text = f"left to measurement: the table of `vaeaudit run {self.measured_by}` decides"
-            return Judgement("measured", text, "", ())
+            found = study_results(self.measured_by).get(self.id)
+            if found is None:
+                text = f"left to measurement: the table of `vaeaudit run {self.measured_by}` decides"
+                return Judgement("measured", text, "", ())
+            text = f"{found.evidence} (`{found.command}`)"
+            return Judgement("measured", text, "", ("measurement",), found.verdict)
         outcomes: list[tuple[Kind, Outcome]] = []
         for check in self.checks:
             outcomes.append((check.kind, check.run(self.formulas)))
             if stop_early and outcomes[-1][1].verdict == "unsettled":
                 break
-        found = [outcome for _, outcome in outcomes]
-        verdict = _combine(found)
-        if self.measured_by and verdict == "unsettled" and all(o.verdict == "sound" for o in found):
+        reached = [outcome for _, outcome in outcomes]
+        verdict = _combine(reached)
+        if self.measured_by and verdict == "unsettled" and all(o.verdict == "sound" for o in reached):
             verdict = "measured"
         return Judgement(
             verdict=verdict,
             evidence="; ".join(f"{kind}: {outcome.evidence}" for kind, outcome in outcomes),
-            counterexample=next((o.counterexample for o in found if o.counterexample), ""),
+            counterexample=next((o.counterexample for o in reached if o.counterexample), ""),
             kinds=tuple(dict.fromkeys(kind for kind, _ in outcomes)),
         )
 

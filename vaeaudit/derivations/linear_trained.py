@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,9 @@ def train_linear_gaussian(
     noise_scale: float = 1.0,
     *,
     seeds: Sequence[int] = (0, 1, 2),
-    epochs: int = 6000,
+    epochs: int = 12000,
     num_data: tuple[int, int] = (64, 1024),
-    learning_rate: float = 0.02,
+    learning_rate: float = 0.06,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
     r"""Train linear VAEs by the sweep and compare them with the derived optimum, quantity by quantity.
@@ -143,7 +144,7 @@ def train_linear_gaussian(
             epochs=epochs,
             batch_size=len(x),
             learning_rate=learning_rate,
-            schedule="cosine",
+            schedule=_late if any(isinstance(tables[n][0], Capacity) for n in names) else "cosine",
             adam=(0.9, 0.99, 1e-12) if how == HELD else (0.9, 0.999, 1e-8),
             progress=progress,
         )
@@ -158,6 +159,16 @@ def train_linear_gaussian(
             label = {"objective": objective.name, "seed": row.seed, "trained_by": how, "held_weight_sq": held}
             parts += [label | r for r in rows]
     return pd.DataFrame(parts)
+
+
+def _late(epoch: int, epochs: int) -> float:
+    """Wait for four fifths of the ramp of a capacity, then cosine down to 0.005.
+
+    While the capacity is small directions collapse, and without noise nothing wakes them again; it grows
+    to the last step, so that a step size of zero there would not follow it.
+    """
+    done = epoch / epochs
+    return 1e-6 if done < 0.8 else max(0.5 * (1.0 + math.cos(math.pi * (done - 0.8) / 0.2)), 0.005)
 
 
 def _optimum(spectrum: np.ndarray, latent_dim: int, objective: Objective, noise_scale: float) -> pd.DataFrame:
@@ -188,6 +199,11 @@ def _compare(
         measured = {"elbo": population_value("elbo", got, cov), "log_evidence": got.log_evidence(cov)}
     else:
         measured = {"value": population_value(objective, got, cov)}
+        if np.isfinite(table["log_evidence"][0]):
+            measured["log_evidence"] = got.log_evidence(cov)
+        if np.isfinite(table["log_evidence_implied"][0]):
+            read = replace(got, noise_scale=float(table["implied_noise_scale"][0]))
+            measured["log_evidence_implied"] = read.log_evidence(cov)
     measured["noise_scale"] = got.noise_scale
     rows = [_row(name, 0, table[name][0], value, abs(table[name][0])) for name, value in measured.items()]
     rows.append(_row("offset", 0, 0.0, got.offset, math.sqrt(spectrum[0])))

@@ -121,7 +121,8 @@ def check_derivations(names: str | Sequence[str] | None = None) -> pd.DataFrame:
     -----
     The verdict is computed, never copied: a formula that is changed changes it. Searches use fixed
     seeds, so the table is the same at every run. A claim that only measurement can settle has the
-    verdict ``measured by NAME``: the study of that name decides.
+    verdict ``measured by NAME: FOUND`` from the recorded table of the study of that name, which is held
+    against the register like any other; without a table it is ``measured by NAME (not run here)``.
 
     Examples
     --------
@@ -133,16 +134,15 @@ def check_derivations(names: str | Sequence[str] | None = None) -> pd.DataFrame:
     rows = []
     for claim in select(names):
         judged = claim.judge()
-        study = f" by {claim.measured_by}" if claim.measured_by else ""
         rows.append(
             {
                 "claim": claim.name,
                 "id": claim.id,
                 "family": claim.family,
                 "statement": claim.statement,
-                "verdict": judged.verdict + (study if judged.verdict == "measured" else ""),
-                "registered": claim.registered + study,
-                "agrees": judged.verdict == claim.registered,
+                "verdict": claim.described(judged.verdict, judged.measured),
+                "registered": claim.described(claim.registered, claim.measured),
+                "agrees": judged.verdict == claim.registered and judged.measured in ("", claim.measured),
                 "conditions": claim.conditions,
                 "evidence": judged.evidence,
                 "counterexample": judged.counterexample,
