@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _objectives_page import page, summary
+from _objectives_findings import summary
+from _objectives_page import page
 
 import vaeaudit as va
 from vaeaudit import Cell, CellResult

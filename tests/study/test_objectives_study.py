@@ -49,7 +49,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same_bytes(run):
 
 
 def test_findings_follow_the_tables(run):
-    import _objectives_page as page  # beside the study's script
+    import _objectives_findings as page  # beside the study's script
 
     study, folder, _ = run
     settings = {**study.presets["quick"], **TINY}
