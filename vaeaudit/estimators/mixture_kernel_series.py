@@ -24,6 +24,9 @@ REACH = math.ceil(2.0 * CUT / PANEL)  # panels on either side that hold everythi
 ROWS = 2048  # components per step: the array (ROWS, nodes) stays small
 POINTS = 65_536  # points per Clenshaw recurrence
 UNIT = 2.0**-53
+EXPONENT = (
+    64 * UNIT
+)  # of a peak: what rounding of (z − μ)/σ within reach does to exp(−u²/2), maxᵤ 2u δu e^(−u²)
 RANGE = (
     2.0**45
 )  # panels between the ends of the line; more would leave too few digits for the place in a panel
@@ -129,7 +132,7 @@ def _add_octave(
     values, peaks = _at_nodes(panels, loc, scale, peak, source, width)
     _, to_coefficients = _nodes()
     coefficients = values @ to_coefficients.T
-    steps = min(ROWS, loc.size) + loc.size // ROWS + 8 * (DEGREE + 1)
+    steps = min(ROWS, loc.size) + loc.size // ROWS + 2 * (DEGREE + 1) ** 2  # of the sum; of Clenshaw
     rounding = 2.0 * steps * UNIT * values.max(axis=1)
     at = np.searchsorted(panels, panel_of)
     at = np.minimum(at, panels.size - 1)
@@ -138,7 +141,7 @@ def _add_octave(
         row = rows[start : start + POINTS]
         t = (points[row] - panel_of[row] * width) * (2.0 / width) - 1.0
         total[row] += np.maximum(_clenshaw(coefficients[at[row]], t), 0.0)
-        error[row] += interpolation_error() * peaks[at[row]] + rounding[at[row]]
+        error[row] += (interpolation_error() + EXPONENT) * peaks[at[row]] + rounding[at[row]]
 
 
 def _at_nodes(
