@@ -34,7 +34,7 @@ def same(a, b):
     return all(np.array_equal(u, v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
-@pytest.mark.parametrize("name", ["mmd(10)", "iwae(3)"])
+@pytest.mark.parametrize("name", ["elbo", "mmd(10)", "iwae(3)"])
 def test_a_run_alone_gives_the_same_bits(name, result, data):
     alone = va.fit(initialise(BUILD, [1])[0], name, data, rng_key=1, epochs=3)
     label = va.objectives.parse(name).name

@@ -32,13 +32,14 @@ def prior_draws(rng_key: Array, like: Array) -> Array:
 def compute_terms(
     model: AbstractVAE,
     x: Data,
-    rng_key: Array,
+    rng_key: Array | None = None,
     *,
     num_samples: int = 1,
     deterministic: bool | Array = False,
     progress: float | Array = 1.0,
     num_data: float | Array | None = None,
     with_prior_draws: bool = True,
+    noise: Array | None = None,
 ) -> Terms:
     r"""Draw z and compute every term that an objective may read.
 
@@ -63,6 +64,8 @@ def compute_terms(
         omitted.
     with_prior_draws
         Whether `Terms.prior_z` is drawn; zeros otherwise.
+    noise
+        ε itself, (num_samples, batch, latent), instead of draws by ``rng_key``.
 
     Returns
     -------
@@ -84,7 +87,9 @@ def compute_terms(
             "another `log_prior`. Use vaeaudit.log_evidence or vaeaudit.rate_distortion for it."
         )
     loc, scale = model.encode(x)
-    noise = jax.random.normal(jax.random.fold_in(rng_key, 0), (num_samples, *loc.shape), loc.dtype)
+    if noise is None:
+        key = jax.random.fold_in(_given(rng_key), 0)
+        noise = jax.random.normal(key, (num_samples, *loc.shape), loc.dtype)
     noise = _silence(noise, deterministic)
     z = loc + scale * noise
     return Terms(
@@ -94,12 +99,18 @@ def compute_terms(
         z=z,
         loc=loc,
         scale=scale,
-        prior_z=prior_draws(rng_key, loc) if with_prior_draws else jnp.zeros_like(loc),
+        prior_z=prior_draws(_given(rng_key), loc) if with_prior_draws else jnp.zeros_like(loc),
         head_weight_sq=_or_nan(model.head_weight_sq),
         decoder_weight_sq=_or_nan(model.decoder_weight_sq),
         progress=jnp.asarray(progress, jnp.float32),
         num_data=jnp.asarray(x.shape[0] if num_data is None else num_data, jnp.float32),
     )
+
+
+def _given(rng_key: Array | None) -> Array:
+    if rng_key is None:
+        raise ArgumentError("`rng_key` is needed unless `noise` is given and no prior draws are asked for.")
+    return rng_key
 
 
 def _silence(noise: Array, deterministic: Any) -> Array:

@@ -16,6 +16,7 @@ from vaeaudit.core.errors import TrainingError
 from vaeaudit.training.grouping import Group, Options, group_runs, settings_of, shared_data, state_of
 from vaeaudit.training.inputs import TrainingData
 from vaeaudit.training.outcome import Progress, Run, Trained
+from vaeaudit.training.packing import unpack
 from vaeaudit.training.program import Runs, Shared, State, jitted
 from vaeaudit.training.skeleton import with_learned_scale
 from vaeaudit.training.streams import batch_rows, seed_words
@@ -132,10 +133,12 @@ def _run(job: _Job, program: Any, data: TrainingData, options: Options, tell: Pr
 
 
 def _results(group: Group, state: State, metrics: np.ndarray) -> list[Trained]:
-    last = [np.asarray(leaf) for leaf in state.params]
+    shapes = group.plan.skeleton.shapes
+    last = unpack(shapes, [np.asarray(leaf) for leaf in state.params])
     best, waited = last, None
     if state.kept is not None:
-        best, waited = [np.asarray(leaf) for leaf in state.kept.params], np.asarray(state.kept.waited)
+        best = unpack(shapes, [np.asarray(leaf) for leaf in state.kept.params])
+        waited = np.asarray(state.kept.waited)
     out = []
     for m, learned in enumerate(group.learned):
         model = group.plan.skeleton.join([jnp.asarray(leaf[m]) for leaf in best])

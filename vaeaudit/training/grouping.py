@@ -14,6 +14,7 @@ from vaeaudit.objectives.base import Objective
 from vaeaudit.training.inputs import TrainingData
 from vaeaudit.training.outcome import Run
 from vaeaudit.training.program import VALIDATION_BLOCK, Plan, Runs, Shared, State, initial_state
+from vaeaudit.training.reads import terms_read
 from vaeaudit.training.skeleton import Skeleton, split
 from vaeaudit.training.streams import noise_key
 
@@ -70,6 +71,8 @@ def group_runs(runs: Sequence[Run], data: TrainingData, options: Options) -> lis
             patience=options.patience,
             mode=options.mode,
             num_devices=devices,
+            reads=frozenset().union(*map(terms_read, kinds)),
+            validates=data.validation is not None,
         )
         members = _deal(sorted(positions, key=lambda i: _kind(kinds, runs[i])), devices)
         groups.append(

@@ -10,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
@@ -18,10 +17,13 @@ from jaxtyping import Array
 
 from vaeaudit.models.vae import AbstractVAE
 from vaeaudit.objectives.base import Terms
-from vaeaudit.objectives.terms import compute_terms, prior_draws
+from vaeaudit.objectives.terms import compute_terms
+from vaeaudit.training.noise import Key, fold_in, standard_normal, uniform
+from vaeaudit.training.packing import pack, unpack
 from vaeaudit.training.skeleton import Skeleton
 
 METRICS = ("objective_value", "elbo", "rate", "distortion")
+NOISE_AT_ONCE = 2**20  # noise of an epoch is drawn before its steps where it is no larger
 VALIDATION_BLOCK = 1024  # validation data per evaluation: bounds memory, not the result
 
 
@@ -37,11 +39,26 @@ class Plan:
     binarise: bool
     adam: tuple[float, float, float]  # β₁, β₂, ε
     patience: int | None  # epochs without a better validation value before a run stops
+    reads: frozenset[str]  # terms that some objective of the group reads
+    validates: bool  # whether there are validation data
     mode: Literal["map", "vmap"]
     num_devices: int
 
 
 Leaf = Any  # a JAX array, or a numpy array on its way into the program
+
+
+class Keys(NamedTuple):
+    """Keys of the streams of a step, or of many steps."""
+
+    noise: Key
+    prior: Key
+    pixels: Key  # of dynamic binarisation
+
+
+def _keys(key: Key) -> Keys:
+    """Derived outside of the steps: inside, a kernel would derive them again for every element."""
+    return Keys(*(fold_in(key, stream) for stream in range(3)))
 
 
 class Runs(NamedTuple):
@@ -66,8 +83,8 @@ class Kept(NamedTuple):
 class State(NamedTuple):
     """What a run carries from epoch to epoch; a leading model axis on each leaf."""
 
-    params: list[Leaf]
-    adam: Any
+    params: list[Leaf]  # packed
+    adam: list[Leaf]  # first and second moments of each array of params, (2, …)
     kept: Kept | None  # only where runs may stop early
 
 
@@ -87,19 +104,32 @@ class Shared(NamedTuple):
 
 
 def initial_state(plan: Plan, params: list[np.ndarray]) -> State:
-    """Adam's zero moments beside the parameters (leading model axis), on the host."""
-    shapes = jax.eval_shape(jax.vmap(_adam(plan).init), params)
-    adam = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    """Adam's zero moments beside the packed parameters (leading model axis), on the host."""
+    packed = pack(plan.skeleton.shapes, params)
+    models = packed[0].shape[0]
+    moments = [np.zeros((models, 2, *leaf.shape[1:]), leaf.dtype) for leaf in packed]
     if plan.patience is None:
-        return State(params, adam, None)
-    models = params[0].shape[0]
+        return State(packed, moments, None)
     worst = np.full(models, -np.inf, np.float32)
-    return State(params, adam, Kept([p.copy() for p in params], worst, np.zeros(models, np.int32)))
+    return State(packed, moments, Kept([p.copy() for p in packed], worst, np.zeros(models, np.int32)))
 
 
-def _adam(plan: Plan) -> optax.GradientTransformation:
-    b1, b2, eps = plan.adam
-    return optax.scale_by_adam(b1=b1, b2=b2, eps=eps)
+def _adam_step(
+    plan: Plan, weight: Array, moments: Array, gradient: Array, step_size: Array, damping: Array
+) -> tuple[Array, Array]:
+    """One ascent step; both moments are one array, so that one kernel updates them.
+
+    wₜ = wₜ₋₁ + α √(1−β₂ᵗ)/(1−β₁ᵗ) · mₜ / (√vₜ + ε √(1−β₂ᵗ))
+
+    ``step_size`` is the factor before mₜ, ``damping`` the last term.
+    """
+    b1, b2, _ = plan.adam
+    first = (slice(None),) + (None,) * gradient.ndim
+    decay = jnp.asarray([b1, b2], jnp.float32)[first]
+    share = jnp.asarray([1.0 - b1, 1.0 - b2], jnp.float32)[first]
+    powers = jnp.stack([jnp.ones_like(gradient), gradient])
+    new = decay * moments + share * (gradient * powers)
+    return weight + step_size * new[0] / (jnp.sqrt(new[1]) + damping), new
 
 
 def _branches(plan: Plan, *, gradients: bool) -> list[Any]:
@@ -110,10 +140,11 @@ def _branches(plan: Plan, *, gradients: bool) -> list[Any]:
     """
 
     def make(kind: Any) -> Any:
-        def branch(numbers: Array, terms: Terms, key: Array) -> Any:
+        def branch(numbers: Array, terms: Terms, prior: Key) -> Any:
             objective = jax.tree.unflatten(kind, [numbers[i] for i in range(kind.num_leaves)])
             if objective.needs_prior_draws:
-                terms = eqx.tree_at(lambda t: t.prior_z, terms, prior_draws(key, terms.loc))
+                draws = standard_normal(prior, terms.loc.size).reshape(terms.loc.shape)
+                terms = eqx.tree_at(lambda t: t.prior_z, terms, draws)
 
             def mean(t: Terms) -> tuple[Array, Array]:
                 values = jnp.broadcast_to(objective(t), (t.loc.shape[0],))
@@ -130,85 +161,119 @@ def _branches(plan: Plan, *, gradients: bool) -> list[Any]:
     return made if len(made) > 1 else made * 2  # one branch would be inlined and fused differently
 
 
+def _noise_size(plan: Plan) -> int:
+    return plan.num_samples * plan.batch_size * plan.skeleton.latent_dim
+
+
+def _noise(run: Runs, key: Key, size: int) -> Array:
+    """ε of a batch, or of as many batches as there are keys; zeros for a deterministic objective.
+
+    Notes
+    -----
+    A branch is compiled by itself: elsewhere every kernel that reads the noise would draw it again.
+    """
+    shape = (*key[0].shape, size)
+    draw = lambda key: standard_normal(key, size)  # noqa: E731
+    return lax.cond(run.deterministic, lambda key: jnp.zeros(shape, jnp.float32), draw, key)
+
+
 def _terms(
-    plan: Plan, model: AbstractVAE, x: Array, key: Array, run: Runs, progress: Array, n: Array
+    plan: Plan, model: AbstractVAE, x: Array, noise: Array, run: Runs, progress: Array, n: Array
 ) -> Terms:
-    return compute_terms(
+    terms = compute_terms(
         model,
         x,
-        key,
+        noise=noise.reshape(plan.num_samples, x.shape[0], -1),
         num_samples=plan.num_samples,
-        deterministic=run.deterministic,
         progress=progress,
         num_data=n,
         with_prior_draws=False,  # drawn in the branch that reads them
     )
+    # what nobody reads has a gradient of zeros, which need not be carried back
+    return Terms(**{k: v if k in plan.reads else lax.stop_gradient(v) for k, v in vars(terms).items()})
 
 
-def _measured(values: Array, terms: Terms, weight: Array | float) -> Array:
-    """Weighted sums over a batch in the order of METRICS."""
-    distortion, rate = -terms.expected_log_likelihood, terms.rate
-    return jnp.stack([jnp.sum(weight * v) for v in (values, -(distortion + rate), rate, distortion)])
+def _binarised(plan: Plan, x: Array, key: Key) -> Array:
+    return (uniform(key, x.size).reshape(x.shape) < x).astype(x.dtype) if plan.binarise else x
+
+
+def _measured(values: Array, terms: Terms) -> Array:
+    """Per datum, objective value, rate and distortion, (3, batch)."""
+    return jnp.stack([values, terms.rate, -terms.expected_log_likelihood])
+
+
+def _metrics(means: Array) -> Array:
+    """From the means of `_measured` to METRICS."""
+    value, rate, distortion = means
+    return jnp.stack([value, -(distortion + rate), rate, distortion])
 
 
 def _train_one(plan: Plan, shared: Shared, state: State, run: Runs, rows: Array) -> tuple[State, Array]:
     """All epochs of a chunk for one run; rows (chunk, steps, batch) index the training data."""
-    branches, adam = _branches(plan, gradients=True), _adam(plan)
+    branches = _branches(plan, gradients=True)
     value_branches = _branches(plan, gradients=False)
-    run_key = jax.random.wrap_key_data(run.noise_key)
+    run_key: Key = (run.noise_key[0], run.noise_key[1])
     total_steps = jnp.asarray(shared.total_epochs * plan.num_steps, jnp.float32)
+    shapes = plan.skeleton.shapes
+    b1, b2, eps = plan.adam
 
-    def step(carry: tuple[State, Array], t: tuple[Array, Array]) -> tuple[tuple[State, Array], None]:
-        (state, sums), (index, batch) = carry, t
-        key = jax.random.fold_in(run_key, index)
-        x = shared.train[batch]
-        if plan.binarise:
-            draw = jax.random.uniform(jax.random.fold_in(key, 2), x.shape, x.dtype)
-            x = (draw < x).astype(x.dtype)
-        progress = index.astype(jnp.float32) / total_steps
+    def step(carry: tuple[State, Array], t: tuple[Any, ...]) -> tuple[tuple[State, Array], None]:
+        (state, sums), (keys, noise, progress, step_size, damping, batch) = carry, t
+        x = _binarised(plan, shared.train[batch], keys.pixels)
+        noise = _noise(run, keys.noise, _noise_size(plan)) if noise is None else noise
 
         def terms_of(params: list[Array]) -> Terms:
-            return _terms(plan, plan.skeleton.join(params), x, key, run, progress, shared.num_data)
+            return _terms(plan, plan.skeleton.join(params), x, noise, run, progress, shared.num_data)
 
-        terms, pull_back = jax.vjp(terms_of, state.params)
-        values, by_terms = lax.switch(run.kind, branches, run.numbers, terms, key)
+        terms, pull_back = jax.vjp(terms_of, unpack(shapes, state.params))
+        values, by_terms = lax.switch(run.kind, branches, run.numbers, terms, keys.prior)
         (gradient,) = pull_back(by_terms)
-        gradient = plan.skeleton.gate_scale(gradient, run.learn_scale)
-        update, moments = adam.update(gradient, state.adam)
-        epoch = index // plan.num_steps - shared.first_epoch
-        step_size = run.learning_rate * shared.rate_factor[epoch]
-        params = [w + step_size * u for w, u in zip(state.params, update, strict=True)]  # ascent
-        sums = sums + _measured(values, terms, 1.0 / plan.batch_size)
-        return (State(params, moments, state.kept), sums), None
+        gradient = pack(shapes, plan.skeleton.gate_scale(gradient, run.learn_scale))
+        stepped = [
+            _adam_step(plan, w, m, g, step_size, damping)
+            for w, m, g in zip(state.params, state.adam, gradient, strict=True)
+        ]
+        params, moments = [w for w, _ in stepped], [m for _, m in stepped]
+        return (State(params, moments, state.kept), sums + _measured(values, terms)), None
 
     def validate(params: list[Array], epoch: Array) -> Array:
-        model = plan.skeleton.join(params)
+        model = plan.skeleton.join(unpack(shapes, params))
         progress = (epoch + 1).astype(jnp.float32) / shared.total_epochs.astype(jnp.float32)
         # streams of validation start after those of training: no draw is used twice
-        key = jax.random.fold_in(run_key, shared.total_epochs * plan.num_steps + epoch)
+        key = fold_in(run_key, shared.total_epochs * plan.num_steps + epoch)
 
         def block(i: Array) -> Array:
-            block_key = jax.random.fold_in(key, i)
-            x = shared.validation[i]
-            if plan.binarise:
-                draw = jax.random.uniform(jax.random.fold_in(block_key, 2), x.shape, x.dtype)
-                x = (draw < x).astype(x.dtype)
-            terms = _terms(plan, model, x, block_key, run, progress, shared.num_data)
-            values = lax.switch(run.kind, value_branches, run.numbers, terms, block_key)
-            return _measured(values, terms, shared.validation_weight[i])
+            keys = lax.optimization_barrier(_keys(fold_in(key, i)))
+            x = _binarised(plan, shared.validation[i], keys.pixels)
+            noise = _noise(run, keys.noise, plan.num_samples * x.shape[0] * plan.skeleton.latent_dim)
+            terms = _terms(plan, model, x, noise, run, progress, shared.num_data)
+            values = lax.switch(run.kind, value_branches, run.numbers, terms, keys.prior)
+            return jnp.sum(shared.validation_weight[i] * _measured(values, terms), axis=1)
 
         sums = lax.map(block, jnp.arange(shared.validation.shape[0]))
-        return jnp.sum(sums, axis=0) / jnp.sum(shared.validation_weight)
+        return _metrics(jnp.sum(sums, axis=0) / jnp.sum(shared.validation_weight))
 
     def one_epoch(state: State, e: Array) -> tuple[State, Array]:
         number = shared.first_epoch + e
         index = number * plan.num_steps + jnp.arange(plan.num_steps)
-        zero = jnp.zeros(len(METRICS), jnp.float32)
-        (state, sums), _ = lax.scan(step, (state, zero), (index, rows[e]))
-        held = validate(state.params, number)
+        power = (index + 1).astype(jnp.float32)  # t of Adam, from 1
+        root = jnp.sqrt(1.0 - b2**power)
+        keys = lax.optimization_barrier(_keys(fold_in(run_key, index)))
+        at_once = plan.num_steps * _noise_size(plan) <= NOISE_AT_ONCE
+        per_step = (
+            keys,
+            _noise(run, keys.noise, _noise_size(plan)) if at_once else None,
+            index.astype(jnp.float32) / total_steps,
+            run.learning_rate * shared.rate_factor[e] * root / (1.0 - b1**power),
+            eps * root,
+        )
+        zero = jnp.zeros((3, plan.batch_size), jnp.float32)
+        (state, sums), _ = lax.scan(step, (state, zero), (*lax.optimization_barrier(per_step), rows[e]))
+        metrics = _metrics(jnp.sum(sums, axis=1) / (plan.num_steps * plan.batch_size))
+        held = validate(state.params, number) if plan.validates else jnp.full_like(metrics, jnp.nan)
         if state.kept is not None:
             state = state._replace(kept=_keep_better(state.kept, state.params, held[0]))
-        return state, jnp.concatenate([sums / plan.num_steps, held])
+        return state, jnp.concatenate([metrics, held])
 
     def epoch(e: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, history = carry

@@ -29,6 +29,7 @@ class Skeleton:
     leaves: tuple[Hashable, ...]  # what is not a trainable array; a marker where one belongs
     shapes: tuple[tuple[tuple[int, ...], str], ...]
     scale_index: int | None  # position of a Gaussian's log scale among the trainable arrays
+    latent_dim: int
 
     def join(self, params: list[Any]) -> AbstractVAE:
         """Put trainable arrays back into the model."""
@@ -91,7 +92,7 @@ def split(model: AbstractVAE) -> tuple[Skeleton, list[np.ndarray], bool]:
         position = [leaf is _HOLE for leaf in jax.tree.leaves(marked)].index(True)
         scale_index = sum(trainable[:position])
     shapes = tuple((p.shape, str(p.dtype)) for p in params)
-    return Skeleton(treedef, kept, shapes, scale_index), params, learned
+    return Skeleton(treedef, kept, shapes, scale_index, model.latent_dim), params, learned
 
 
 def with_learned_scale(model: Any, learned: bool) -> Any:
