@@ -81,7 +81,7 @@ def latent_scatter(
                 for c in classes
             ]
             figure.legend(
-                handles, [str(c) for c in classes], loc="outside upper center", ncols=len(classes),
+                handles, [str(c) for c in classes], loc="outside upper center", ncols=len(classes) if across > 1 else 5,
                 handletextpad=0.1, columnspacing=0.9, labelcolor=SOFT,
             )  # fmt: skip
     return figure

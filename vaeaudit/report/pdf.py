@@ -19,6 +19,7 @@ from vaeaudit.report.prepare import PreparedColumn, PreparedFigure, PreparedPage
 PORTRAIT, LANDSCAPE = 470.0, 700.0  # width of the text in points
 TALLEST = 600.0  # height of a figure in points, so that heading and caption fit on its page
 SIZES = (8.5, 7.5, 6.5)  # points, tried in this order on each format
+ENLARGED = 1.2  # most a figure is magnified over the size it was drawn at
 CHAR, GUTTER = 0.45, 8.0  # mean width of a character in em; space between columns in points
 WRAP = 30  # characters; longer cells are wrapped
 
@@ -128,6 +129,7 @@ def _figure(figure: PreparedFigure, root: Path) -> dict[str, Any]:
         "caption": inline(figure.caption),
         "width": min(
             PORTRAIT if figure.width == "full" else 0.78 * PORTRAIT,
+            ENLARGED * 72.0 * figure.size[0],
             TALLEST * figure.size[0] / figure.size[1],
         ),
     }
