@@ -221,6 +221,26 @@ def test_free_bits_against_quadratic_programming_on_whole_matrices(spectrum, lat
     np.testing.assert_allclose(np.sort(scale), np.sort(table["scale"]), atol=1e-4)
 
 
+def test_free_bits_value_over_random_models():
+    """40 seeded spectra, floors and noises, among them the window with one latent of a mixture above."""
+    rng, mixed = np.random.default_rng(0), 0
+    for _ in range(40):
+        latents = int(rng.integers(2, 4))
+        spectrum = np.sort(np.exp(rng.normal(0, 1, latents + 1)))[::-1]
+        floor, variance = round(rng.uniform(0.1, 1.2), 4), float(np.exp(rng.uniform(-2.5, 0.5)))
+        table = linear_gaussian_optima(spectrum, latents, [f"free_bits({floor})"], variance**0.5)
+        value, *_ = free_bits_optimum(spectrum, latents, floor, variance, num_starts=2)
+        assert table["value"][0] == pytest.approx(value, abs=1e-7)
+        mixed += table["weight_sq"].isna().any()
+    window = linear_gaussian_optima([4.0, 2.0, 0.9, 0.3, 0.2], 3, ["free_bits(0.5)"], 0.5**0.5)
+    spectrum = np.array([4.0, 2.0, 0.9, 0.3, 0.2])
+    value, _, _, _, scale = free_bits_optimum(spectrum, 3, 0.5, 0.5)
+    assert window["weight_sq"].isna().sum() == 2
+    assert window["value"][0] == pytest.approx(value, abs=1e-8)
+    assert window["elbo"][0] == window["value"][0]
+    np.testing.assert_allclose(np.sort(window["scale"]), np.sort(scale), atol=1e-4)
+
+
 def test_shared_floor_beats_a_floor_of_ones_own():
     """Directions that keep to their axes at rate λ leave ℓe^{−2λ} each: more than when they share."""
     spectrum, floor, s2 = np.array([4.0, 2.0, 0.9]), 1.3, 0.49

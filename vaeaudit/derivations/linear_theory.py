@@ -153,7 +153,8 @@ def linear_gaussian_optima(
     -----
     ``attained`` is false where the objective only approaches its supremum: then ``weight_sq`` is
     infinite, ``scale`` 0 and ``log_evidence`` −∞, the limits along the way. An autoencoder fixes w·a = 1
-    but no scale of the code: NaN. ``how`` is "closed form", "polynomial root", "one-dimensional root"
+    but no scale of the code: NaN; so are the weights per direction where free bits mix directions in
+    latents of unequal scale. ``how`` is "closed form", "polynomial root", "one-dimensional root"
     (of s² = error per pixel), "limit, not attained" or "optimiser".
 
     References
@@ -193,6 +194,8 @@ def _rows(
     evidence = mean_log_evidence(spectrum, [d.weight_sq for d in found], variance)
     highest = maximum_log_evidence(spectrum, len(found), None if learned else variance)
     elbo = _mean_elbo(spectrum, found, variance)
+    if math.isnan(elbo) and terms.floor > 0:  # every rate is at least the floor: nothing is free
+        elbo = value
     implied = terms.kl * variance if _pca_noise(terms) and terms.route == "direction" else math.nan
     ways = [d.how for d in found]
     how = next((w for w in (OPTIMISER, LIMIT, ANY_SCALE, ROOT) if w in ways), CLOSED)
