@@ -366,10 +366,12 @@ def test_memory_is_flat_in_the_number_of_samples(monkeypatch):
 
 @pytest.mark.parametrize("pixels", [64, 784, 15])
 def test_the_fast_bernoulli_sum_is_the_likelihoods_own(pixels):
-    """Against float64 numpy, logits from 0 to ±60; lost terms are below 6e−8 per pixel."""
+    """Against float64 numpy: small, common and hard logits, those up to ±80 of the wrong sign too."""
     rng = np.random.default_rng(pixels)
-    logits = (rng.normal(size=(5, 3, pixels)) * np.array([0.1, 3.0, 60.0])[:, None]).astype(np.float32)
+    scale = np.array([0.1, 3.0, 20.0, 80.0])[:, None, None]
+    logits = (rng.uniform(-1, 1, size=(4, 3, pixels)) * scale).astype(np.float32)
     x = (rng.random((3, pixels)) < 0.4).astype(np.float32)
+    logits = np.concatenate([logits, 80 * (1 - 2 * x)[None], 80 * (2 * x - 1)[None]])
     wide = logits.astype(float)
     truth = np.sum(x * wide - np.logaddexp(0, wide), axis=-1)
     found = bernoulli_log_prob(jnp.asarray(x), jnp.asarray(logits))

@@ -20,7 +20,8 @@ from vaeaudit.estimators.shares import Rows, evidence_by_batch
 from vaeaudit.estimators.weights import WeightSummary
 from vaeaudit.models.vae import AbstractVAE
 
-ELEMENTS = 1 << 20  # decoder outputs per call (samples × data × event): activations stay near the cache
+ELEMENTS = 1 << 20  # decoder outputs per chunk (samples × data × event): activations stay near the cache
+CHUNKS = 4  # chunks per call
 
 MakeProposal = Callable[[AbstractVAE, Array], Proposal]  # (model, x) → proposal, without randomness
 
@@ -70,10 +71,21 @@ def iw_log_evidence(log_w: Any) -> LogEvidence:
 
 
 @eqx.filter_jit
-def _log_weights(model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Array, num: int) -> Array:
-    """Log p(x, z) − log r(z) for ``num`` draws per datum, (sample, batch)."""
-    z, log_r = proposal.draw(rng_key, num)
-    return log_likelihood(model, x, z) + model.log_prior(z) - log_r
+def _log_weights(
+    model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Array, span: Array, size: int
+) -> Array:
+    """Log p(x, z) − log r(z) in chunks of ``size`` draws; ``span`` holds the first's number and how many.
+
+    (CHUNKS · size, batch), of which the chunks computed fill the first rows. One call for several
+    chunks: the activations of one stay near the cache, and what a call costs the host is shared.
+    """
+
+    def fill(number: Array, out: Array) -> Array:
+        z, log_r = proposal.draw(jax.random.fold_in(rng_key, span[0] + number), size)
+        return out.at[number].set(log_likelihood(model, x, z) + model.log_prior(z) - log_r)
+
+    empty = jnp.zeros((CHUNKS, size, x.shape[0]), jnp.result_type(x, jnp.float32))
+    return jax.lax.fori_loop(0, span[1], fill, empty).reshape(CHUNKS * size, x.shape[0])
 
 
 def pilot_size(num_samples: int) -> int:
@@ -82,7 +94,7 @@ def pilot_size(num_samples: int) -> int:
 
 
 def chunk_size(x: Array) -> int:
-    """Samples per call for a batch x, from the size of the decoder's output."""
+    """Samples per chunk for a batch x, from the size of the decoder's output."""
     event = max(int(np.prod(x.shape[1:])), 16)
     return max(ELEMENTS // (event * x.shape[0]), 1)
 
@@ -157,13 +169,15 @@ def stream_log_evidence(
 def _accumulate(
     model: AbstractVAE, proposal: Proposal, x: Array, rng_key: Array, num_samples: int, real: int
 ) -> WeightSummary:
-    """Summary of ``num_samples`` weights per datum, one chunk folded in while the next is computed."""
+    """Summary of ``num_samples`` weights per datum, one call folded in while the next is computed."""
     chunk = min(chunk_size(x), -(-num_samples // 256) * 256)
+    total = -(-num_samples // chunk)
     summary = WeightSummary(real, num_samples)
     pending: list[Array] = []
     done = 0
-    for step in range(-(-num_samples // chunk)):
-        pending.append(_log_weights(model, proposal, x, jax.random.fold_in(rng_key, step), chunk))
+    for first in range(0, total, CHUNKS):
+        span = jnp.asarray(np.array([first, min(CHUNKS, total - first)], np.int32))
+        pending.append(_log_weights(model, proposal, x, rng_key, span, chunk))
         if len(pending) > 1:
             done += _fold(summary, pending.pop(0), real, num_samples - done)
     for log_w in pending:
