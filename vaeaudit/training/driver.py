@@ -18,6 +18,7 @@ from vaeaudit.training.inputs import TrainingData
 from vaeaudit.training.outcome import Progress, Run, Trained
 from vaeaudit.training.packing import unpack
 from vaeaudit.training.program import Runs, Shared, State, jitted
+from vaeaudit.training.resume import Checkpoints, open_checkpoints
 from vaeaudit.training.skeleton import with_learned_scale
 from vaeaudit.training.streams import batch_rows, seed_words
 
@@ -55,9 +56,12 @@ def train(
     groups = group_runs(runs, data, options)
     jobs = [_job(group, data, options, index, len(groups)) for index, group in enumerate(groups)]
     programs = _compile(jobs, data, options, tell)
+    checkpoints = open_checkpoints(groups, runs, data, options)
     results: dict[int, Trained] = {}
     for job, program in zip(jobs, programs, strict=True):
-        results |= zip(job.group.members, _run(job, program, data, options, tell), strict=True)
+        results |= zip(job.group.members, _run(job, program, data, options, tell, checkpoints), strict=True)
+    if checkpoints is not None:
+        checkpoints.remove()
     return [results[i] for i in range(len(runs))]
 
 
@@ -102,12 +106,23 @@ def _compile(jobs: list[_Job], data: TrainingData, options: Options, tell: Progr
     return [_COMPILED[key] for key in keys]
 
 
-def _run(job: _Job, program: Any, data: TrainingData, options: Options, tell: Progress) -> list[Trained]:
-    epochs, patience = options.epochs, options.patience
-    shared, state, parts = job.shared, job.state, []
-    start = time.perf_counter()
-    done, size = 0, 1
-    while done < epochs:
+def _run(
+    job: _Job,
+    program: Any,
+    data: TrainingData,
+    options: Options,
+    tell: Progress,
+    checkpoints: Checkpoints | None,
+) -> list[Trained]:
+    epochs, patience, index = options.epochs, options.patience, job.info["group"]
+    shared, state = job.shared, job.state
+    parts: list[np.ndarray] = []
+    start, size, finished = time.perf_counter(), 1, False
+    if checkpoints is not None and (stored := checkpoints.load(index, state)) is not None:
+        state, history, finished = stored
+        parts.append(history)
+    begun = done = parts[0].shape[1] if parts else 0
+    while done < epochs and not finished:
         size = min(size, epochs - done, job.chunk)
         span = range(done, done + size)
         factor = np.ones(job.chunk, np.float32)
@@ -126,9 +141,13 @@ def _run(job: _Job, program: Any, data: TrainingData, options: Options, tell: Pr
             epochs,
             {**job.info, "event": "training", "seconds": seconds, "compile_seconds": job.compile_seconds},
         )
-        if patience is not None and state.kept is not None and np.all(state.kept.waited >= patience):
-            break
-        size = max(1, round(CHUNK_SECONDS * done / max(seconds, 1e-9)))
+        stopped = patience is not None and state.kept is not None and np.all(state.kept.waited >= patience)
+        finished = done == epochs or bool(stopped)
+        if checkpoints is not None and (
+            checkpoints.due() or (finished and index + 1 < job.info["num_groups"])
+        ):
+            checkpoints.save(index, state, np.concatenate(parts, axis=1), finished=finished)
+        size = max(1, round(CHUNK_SECONDS * (done - begun) / max(seconds, 1e-9)))
     return _results(job.group, state, np.concatenate(parts, axis=1))
 
 

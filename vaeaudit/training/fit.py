@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +38,8 @@ def fit(
     binarise: Literal["dynamic"] | None = None,
     adam: tuple[float, float, float] = (0.9, 0.999, 1e-8),
     patience: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
 ) -> Fit:
     """Train one model under one objective with Adam.
@@ -51,7 +54,7 @@ def fit(
         A `Dataset`, or an array (N, *event).
     rng_key
         Seed or key of the order of the data and of the noise.
-    epochs, batch_size, learning_rate, schedule, binarise, adam, patience, progress
+    epochs, batch_size, learning_rate, schedule, binarise, adam, patience, checkpoint, progress
         As in `sweep`.
 
     Returns
@@ -89,6 +92,8 @@ def fit(
         patience=patience,
         mode="map",
         num_devices=1,
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
         progress=progress,
     )
     return Fit(trained.model, trained.history(run.objective))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,6 +34,8 @@ class Options:
     patience: int | None
     mode: Literal["map", "vmap"]
     num_devices: int
+    checkpoint: str | os.PathLike[str] | None = None  # folder
+    checkpoint_seconds: float = 60.0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,6 +65,8 @@ def sweep(
     patience: int | None = None,
     mode: Literal["auto", "map", "vmap"] = "auto",
     num_devices: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
 ) -> Sweep:
     r"""Train every objective from every seed, as few compiled programs as the shapes allow.
@@ -97,6 +100,11 @@ def sweep(
         vmap elsewhere.
     num_devices
         Devices to spread the models over; all of this process if omitted.
+    checkpoint
+        Folder for checkpoints of the training itself. A sweep that was killed and is called again with the
+        same arguments goes on from the last one, to the same numbers; they are removed at the end.
+    checkpoint_seconds
+        Least time between two checkpoints; they are written between epochs.
     progress
         ``progress(epoch, num_epochs, info)``; ``info["event"]`` is "compiling" or "training".
 
@@ -112,6 +120,8 @@ def sweep(
         For data outside the likelihood's support.
     TrainingError
         If every run broke down; a single broken run is a ``diverged`` flag.
+    StoreError
+        If ``checkpoint`` cannot be written.
 
     Notes
     -----
@@ -161,6 +171,8 @@ def sweep(
         patience=patience,
         mode=mode,
         num_devices=num_devices,
+        checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
         progress=progress,
     )
     settings = pd.DataFrame([run.labels for run in runs])
@@ -185,6 +197,8 @@ def run_all(
     mode: Literal["auto", "map", "vmap"],
     num_devices: int | None,
     progress: Progress | None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
 ) -> list[Any]:
     """Check the arguments and train; what `fit` and `sweep` share."""
     check_numbers(epochs, batch_size, [run.learning_rate for run in runs])
@@ -211,6 +225,8 @@ def run_all(
         patience=patience,
         mode=("map" if on_cpu else "vmap") if mode == "auto" else mode,
         num_devices=min(num_devices or jax.local_device_count(), jax.local_device_count()),
+        checkpoint=checkpoint,
+        checkpoint_seconds=float(checkpoint_seconds),
     )
     trained = train_shares(lambda some: train(some, arrays, options, progress), runs, arrays)
     check_some_finite(trained, runs)
