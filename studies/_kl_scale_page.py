@@ -135,7 +135,7 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
         Finding(
             level[row.verdict],
             f"{row.statement}: {row.verdict} ({row.claim}).",
-            row.evidence.capitalize() + ".",
+            row.evidence[0].upper() + row.evidence[1:] + ".",
         )
         for row in claims(frames).itertuples()
     ]
@@ -160,7 +160,7 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
             Finding(
                 "info",
                 f"0.1·KL read with its implied variance and the ELBO at that variance reach the same held-out log p(x): "
-                f"the largest difference over seeds is {worst['difference']:+.3f} ± {worst['difference_se']:.3f} nats.",
+                f"the largest difference over seeds is {worst['difference']:+.1e} ± {worst['difference_se']:.1e} nats.",
                 f"Adam from one start on the same draws, {int(worst['num_data'])} data, paired.",
             )
         )
@@ -230,7 +230,12 @@ def _pair_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
                     f"How each term is reduced, the β that this hides ({PIXELS} pixels) and the variance it implies. The "
                     "gradient of the loss as coded is that of the β-weighted ELBO, up to a factor.",
                     reductions,
-                    formats={"relative_error": ".0e"},
+                    formats={
+                        "relative_error": ".0e",
+                        "weight_in_code": ".4g",
+                        "hidden_beta": ".4g",
+                        "implied_variance": ".4g",
+                    },
                 ),
             ],
         ),
@@ -368,6 +373,7 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         "path_ends",
                         "Held-out log p(x) at the end, both read with variance 0.05.",
                         frames["ends"],
+                        formats={"difference": ".1e", "difference_se": ".1e"},
                     ),
                 ],
             ),

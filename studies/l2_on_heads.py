@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 60,
         "batch_size": 64,
         "learning_rate": 0.004,
-        "num_test": 80,
+        "num_test": 40,
         "evidence_samples": 1000,
         "noise_batches": [1, 4, 16, 64, 256],
         "noise_replicates": 64,
@@ -113,9 +113,7 @@ def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
     rows = []
     for (name, seed), model in _models(config, trained).items():
         found = va.rate_distortion(model, x, rng_key=seed)
-        evidence = va.log_evidence(
-            model, x, rng_key=seed, method="iw", proposal="adapted", num_samples=config["evidence_samples"]
-        )
+        evidence = va.log_evidence(model, x, rng_key=seed, num_samples=config["evidence_samples"])
         good = evidence.reliable
         loc = np.asarray(model.encode(x)[0], dtype=float)
         row = {
@@ -202,6 +200,7 @@ study = va.Study(
     compute=compute,
     page=page,
     summary=summary,
+    version=2,
 )
 
 if __name__ == "__main__":

@@ -220,6 +220,7 @@ CLAIMS = (
         source=DISCUSSION["C"],
         registered="measured",
         measured_by="kl_scale",
+        measured="supported",
     ),
     Claim(
         id="C5a",
@@ -265,6 +266,7 @@ CLAIMS = (
         source=DISCUSSION["C"],
         registered="measured",
         measured_by="kl_scale",
+        measured="supported",
     ),
     Claim(
         id="C6",
@@ -301,6 +303,7 @@ CLAIMS = (
         source=DISCUSSION["C"],
         registered="measured",
         measured_by="kl_scale",
+        measured="supported",
     ),
     Claim(
         id="C14",
@@ -342,5 +345,6 @@ CLAIMS = (
         source=DISCUSSION["C"],
         registered="measured",
         measured_by="kl_scale",
+        measured="holds under conditions",
     ),
 )

@@ -133,40 +133,6 @@ def _rise_together(formulas: Formulas) -> Outcome:
     return Outcome("false", f"they move apart at {int(apart.sum())} of 2000 seeded points", where)
 
 
-def _error_at_rate(ell: float, R: float) -> float:
-    """The least error at rate R, by a constrained optimiser over (w², a, σ) in logarithms."""
-
-    def error(x: np.ndarray) -> float:
-        v, loc, scale = np.exp(x)
-        return float(ell * (1 - math.sqrt(v) * loc) ** 2 + v * scale**2)
-
-    def spare(x: np.ndarray) -> float:
-        _, loc, scale = np.exp(x)
-        return float(R - _normal_kl(float(loc**2 * ell), float(scale)))
-
-    found = optimize.minimize(
-        error,
-        np.log([0.5 * ell, 0.4, 0.7]),
-        method="SLSQP",
-        constraints=[{"type": "ineq", "fun": spare}],
-        options={"ftol": 1e-13, "maxiter": 500},
-    )
-    return float(found.fun)
-
-
-def _error_reached(formulas: Formulas) -> Outcome:
-    """σ² = e^{−2R}, w² = ℓ(1 − σ²), a = w/ℓ has rate R and the stated error."""
-    scale_sq = sp.exp(-2 * R)
-    where = {y: ell * (1 - scale_sq), a: sp.sqrt((1 - scale_sq) / ell), t: sp.sqrt(scale_sq)}
-    rate = (HALF * (MOMENT + t**2 - 1 - 2 * sp.log(t))).subs(where)
-    error = (-2 * s**2 * FIT).subs(where)
-    if not vanishes(sp.simplify(rate - R)):
-        return Outcome("unsettled", "the point does not have rate R")
-    if vanishes(sp.simplify(error - formulas["least error"])):
-        return Outcome("identity", "σ² = e^{−2R}, w² = ℓ(1 − σ²) has rate R and error ℓe^{−2R}")
-    return Outcome("false", "the point has another error")
-
-
 def _quadratic(formulas: Formulas) -> Outcome:
     """The root solves the quadratic equation, and the best encoder makes that equation ∂φ/∂w² = 0."""
     root = formulas["weight squared"]
@@ -343,28 +309,6 @@ CLAIMS = (
                 against="a numerical optimiser",
             ),
             Check("algebra", _quadratic),
-        ),
-    ),
-    Claim(
-        id="T6",
-        name="least-error-at-a-rate",
-        statement="At rate R the least squared error along a direction is ℓ exp(−2R): the Gaussian "
-        "rate–distortion "
-        "function, which free bits with one latent runs into wherever the ELBO's own rate would be below the floor.",
-        latex=r"\ell (1 - w a)^2 + w^2 \sigma^2 \ge \ell e^{-2 R}",
-        met_in="Free bits and capacity targets.",
-        source="Shannon (1959); derived here",
-        registered="identity",
-        formulas={"least error": ell * sp.exp(-2 * R)},
-        checks=(
-            anchored(
-                "least error",
-                _error_at_rate,
-                [{"ell": 2.0, "R": 0.5}, {"ell": 0.7, "R": 1.2}],
-                rtol=1e-5,
-                against="a constrained optimiser",
-            ),
-            Check("algebra", _error_reached),
         ),
     ),
 )

@@ -154,6 +154,13 @@ def _posterior_region(formulas: Formulas, at: dict[str, np.ndarray]) -> np.ndarr
     return np.asarray(loc**2 >= -2 * evaluate(formulas["excess"], {"sigma": scale}))
 
 
+BY_OPTIMISER = tuple(
+    anchored(
+        f"scale under the {name}", _best_scale(kind), RATIOS[:3], rtol=1e-5, against="a numerical optimiser"
+    )
+    for name, kind in (("ELBO", "kl"), ("penalty", "penalty"))
+)
+
 CLAIMS = (
     Claim(
         id="A2a",
@@ -211,20 +218,7 @@ CLAIMS = (
         also=("M6a",),
         formulas={"scale under the ELBO": SCALE_BY_ELBO, "scale under the penalty": SCALE_BY_PENALTY},
         checks=(
-            anchored(
-                "scale under the ELBO",
-                _best_scale("kl"),
-                RATIOS[:3],
-                rtol=1e-5,
-                against="a numerical optimiser",
-            ),
-            anchored(
-                "scale under the penalty",
-                _best_scale("penalty"),
-                RATIOS[:3],
-                rtol=1e-5,
-                against="a numerical optimiser",
-            ),
+            *BY_OPTIMISER,
             Check("algebra", _optima),
             equality_by_search("scale under the ELBO", "scale under the penalty", {"a": (0.01, 50.0)}),
         ),
@@ -240,20 +234,7 @@ CLAIMS = (
         registered="bound",
         formulas={"scale under the penalty": SCALE_BY_PENALTY, "scale under the ELBO": SCALE_BY_ELBO},
         checks=(
-            anchored(
-                "scale under the ELBO",
-                _best_scale("kl"),
-                RATIOS[:3],
-                rtol=1e-5,
-                against="a numerical optimiser",
-            ),
-            anchored(
-                "scale under the penalty",
-                _best_scale("penalty"),
-                RATIOS[:3],
-                rtol=1e-5,
-                against="a numerical optimiser",
-            ),
+            *BY_OPTIMISER,
             Check("algebra", _always_smaller),
             bound_by_search("scale under the penalty", "scale under the ELBO", {"a": (0.01, 50.0)}),
         ),

@@ -43,9 +43,11 @@ def families() -> dict[str, tuple[Claim, ...]]:
         kl_weight,
         linear_claims,
         linear_gaussian,
+        linear_rate_claims,
         multisample,
         penalty_limits,
         penalty_reading,
+        regularisers_as_priors,
         signs,
         squared_errors,
         variational,
@@ -62,8 +64,12 @@ def families() -> dict[str, tuple[Claim, ...]]:
         "What a squared error stands for": squared_errors.CLAIMS,
         "The weight of the KL at the optimum": kl_weight.CLAIMS,
         "Weights, heads and noise": (*heads_and_noise.CLAIMS, *gradient_noise.CLAIMS),
-        "Signs and readings": signs.CLAIMS,
-        "The linear-Gaussian model": (*linear_gaussian.CLAIMS, *linear_claims.CLAIMS),
+        "Signs and readings": (*signs.CLAIMS, *regularisers_as_priors.CLAIMS),
+        "The linear-Gaussian model": (
+            *linear_gaussian.CLAIMS,
+            *linear_claims.CLAIMS,
+            *linear_rate_claims.CLAIMS,
+        ),
     }
     return {title: tuple(replace(c, family=title) for c in claims) for title, claims in named.items()}
 
