@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     """Train a group, or measure the models that one objective trained in it."""
     config = cell.config
     if config["task"] == "train":
-        return _train(config)
+        return _train(config, cell.scratch)
     return _measure(config, results[cell.needs[0]])
 
 
@@ -155,7 +156,7 @@ def _build(rng_key: Any, *, group: str) -> va.NeuralVAE:
     return va.mlp_vae(rng_key, event_shape=event_shape, **GROUPS[group]["model"])
 
 
-def _train(config: Mapping[str, Any]) -> CellResult:
+def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
     group = config["group"]
     data = va.load_data(**GROUPS[group]["data"])
     sweep = va.sweep(
@@ -167,6 +168,7 @@ def _train(config: Mapping[str, Any]) -> CellResult:
         batch_size=config["batch_size"],
         learning_rate=config["learning_rate"],
         schedule="cosine",
+        checkpoint=scratch,
         progress=va.training_progress(f"train {group}"),
     )
     return CellResult(

@@ -255,7 +255,10 @@ def _cells(
                 )
             on_event(Event("compute", cell.key, index, total))
             clock = time.perf_counter()
-            result = study.compute(cell, _Results(results, cell.needs, cell.key))
+            if fresh:
+                store.clear_scratch(cell.key, digest)
+            at_work = dataclasses.replace(cell, scratch=store.scratch(cell.key, digest))
+            result = study.compute(at_work, _Results(results, cell.needs, cell.key))
             seconds = time.perf_counter() - clock
             store.discard(cell.key, digest)
             store.save(cell.key, digest, result, seconds=seconds, environment=environment())
@@ -266,6 +269,7 @@ def _cells(
             on_event(Event("done", cell.key, index, total, seconds=seconds))
         else:
             on_event(Event("skip", cell.key, index, total, seconds=stored.seconds))
+        store.clear_scratch(cell.key, digest)
         results[cell.key] = stored.result
         durations[cell.key] = stored.seconds
         if stored.environment not in origins:

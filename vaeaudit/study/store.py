@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -173,6 +174,14 @@ class CellStore:
     def has(self, key: str, digest: str) -> bool:
         """Whether a manifest is there (its files are checked by `load`)."""
         return (self.path(key, digest) / MANIFEST).is_file()
+
+    def scratch(self, key: str, digest: str) -> Path:
+        """Folder, not yet made, where a cell's computation may keep what it wants to find again."""
+        return self.path(key, digest) / "scratch"
+
+    def clear_scratch(self, key: str, digest: str) -> None:
+        """Delete a cell's scratch folder, if there is one."""
+        shutil.rmtree(self.scratch(key, digest), ignore_errors=True)
 
     def discard(self, key: str, digest: str) -> None:
         """Take a cell's manifest away, so that it counts as unfinished."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,15 @@ class Cell:
     """One unit of work that is stored whole or not at all.
 
     ``config`` is JSON-able and decides the cell's hash together with the study's name and version;
-    ``needs`` names cells (by key) whose results `compute` reads.
+    ``needs`` names cells (by key) whose results `compute` reads. The runner sets ``scratch``, a folder for
+    what a long computation wants to find again if it is cut short (``va.sweep(…, checkpoint=cell.scratch)``);
+    it is removed once the cell is stored, and is no part of the hash.
     """
 
     key: str
     config: Mapping[str, Any]
     needs: Sequence[str] = ()
+    scratch: Path | None = None
 
 
 @dataclass
