@@ -267,11 +267,15 @@ def test_others_leave_out_the_diagonal_and_not_column_zero():
 
 def test_the_weight_enters_once_and_not_per_latent():
     loc, scale, rng = minibatch_case()
-    z = loc + scale * rng.normal(size=loc.shape)
-    found = log_mixture_density(z, loc, scale).log_q
-    pairs = norm.logpdf(z[:, None, :], loc, scale).sum(-1)
-    assert np.abs(found - (logsumexp(pairs, axis=1) - np.log(512))).max() < 3e-5
-    assert np.abs(found - (logsumexp(pairs, axis=1) - 3 * np.log(512))).min() > 12
+    noise = rng.normal(size=loc.shape)
+    z, owner = loc + scale * noise, np.arange(512)
+    pairs = norm.logpdf(z[:, None, :], loc, scale)
+    joint, single = logsumexp(pairs.sum(-1), axis=1), logsumexp(pairs, axis=1)
+    for own in ({}, {"own": owner}, {"own": owner, "noise": noise}):
+        found = log_mixture_density(z, loc, scale, marginals=True, **own)
+        assert np.abs(found.log_q - (joint - np.log(512))).max() < 3e-5
+        assert np.abs(found.log_q - (joint - 3 * np.log(512))).min() > 12
+        assert np.abs(found.log_marginals - (single - np.log(512))).max() < 3e-5
 
 
 def test_all_data_enter_and_not_one_batch():
