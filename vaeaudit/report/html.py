@@ -47,7 +47,19 @@ def to_html(page: PreparedPage) -> str:
     figures = {b.name: b for s in page.sections for b in s.blocks if isinstance(b, PreparedFigure)}
     text = _render(page)
     saving = dict.fromkeys(figures, 0)
-    images = {name: _embedded(figure, 0) for name, figure in figures.items()}
+    pixels: dict[str, Any] = {}  # of the figures embedded as pictures, so that each is taken apart once
+
+    def embedded(name: str, level: int) -> str:
+        figure = figures[name]
+        if level == 0 and figure.svg is not None:
+            return _uri("svg+xml", figure.svg)
+        if level == 0 and figure.pictorial:
+            return _uri("png", figure.png)
+        if name not in pixels:
+            pixels[name] = _picture(figure)
+        return _uri("png", _palette(pixels[name], *_SAVINGS[level - 1]) if level else _png(pixels[name]))
+
+    images = {name: embedded(name, 0) for name in figures}
     while len(text.encode()) + sum(map(len, images.values())) > MAX_BYTES:
         candidates = [name for name, level in saving.items() if level < len(_SAVINGS)]
         if not candidates:
@@ -58,7 +70,7 @@ def to_html(page: PreparedPage) -> str:
             )
         largest = max(candidates, key=lambda name: len(images[name]))
         saving[largest] += 1
-        smaller = _embedded(figures[largest], saving[largest])
+        smaller = embedded(largest, saving[largest])
         images[largest] = min(smaller, images[largest], key=len)
     return _PLACEHOLDER.sub(lambda match: images[match[1]], text)
 
@@ -132,26 +144,36 @@ def _uri(kind: str, content: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _palette(png: bytes, colours: int, share: float) -> bytes:
+def _palette(image: Any, colours: int, share: float) -> bytes:
     """A picture with fewer colours and pixels."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(png)).convert("RGBA")
     if share < 1:
         image = image.resize((max(int(image.width * share), 1), max(int(image.height * share), 1)))
     return _png(image.quantize(colours, method=Image.Quantize.FASTOCTREE))
 
 
-def without_white(png: bytes) -> bytes:
+def _picture(figure: PreparedFigure) -> Any:
+    """A figure's pixels (RGBA) for embedding."""
+    from PIL import Image
+
+    return (
+        Image.open(io.BytesIO(figure.png)).convert("RGBA") if figure.pictorial else without_white(figure.png)
+    )
+
+
+def without_white(png: bytes) -> Any:
     """A picture drawn on white, with the white taken out: on white ground it looks the same."""
     import numpy as np
     from PIL import Image
 
     colour = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float32) / 255.0
-    alpha = 1.0 - colour.min(axis=-1, keepdims=True)  # the most transparent that can be
+    red, green, blue = colour[..., 0], colour[..., 1], colour[..., 2]
+    # the most transparent that can be
+    alpha = (1.0 - np.minimum(np.minimum(red, green), blue))[..., None]
     ink = 1.0 - (1.0 - colour) / np.where(alpha > 0, alpha, 1.0)
     pixels = np.concatenate([ink, alpha], axis=-1)
-    return _png(Image.fromarray(np.round(255 * pixels.clip(0, 1)).astype(np.uint8), "RGBA"))
+    return Image.fromarray(np.round(255 * pixels.clip(0, 1)).astype(np.uint8), "RGBA")
 
 
 def _png(image: Any) -> bytes:
@@ -161,10 +183,3 @@ def _png(image: Any) -> bytes:
 
 
 _SAVINGS = ((256, 1.0), (128, 0.7), (64, 0.5))  # colours, share of the pixels per side
-
-
-def _embedded(figure: PreparedFigure, level: int) -> str:
-    if level == 0 and figure.svg is not None:
-        return _uri("svg+xml", figure.svg)
-    png = figure.png if figure.pictorial else without_white(figure.png)
-    return _uri("png", _palette(png, *_SAVINGS[level - 1]) if level else png)
