@@ -41,6 +41,7 @@ def test_two_processes_give_the_tables_of_one(tmp_path, cache, alone):
     assert "[1/5] first" in first[2]
     assert second[1:] == ("", ""), "only the first process speaks"
     assert tables(tmp_path) == tables(alone)
+    assert not list(tmp_path.rglob("scratch")), "checkpoints of a finished cell stayed"
     assert pd.read_csv(tmp_path / "tables" / "iw_per_datum.csv")["log_evidence"].nunique() == 150
 
 

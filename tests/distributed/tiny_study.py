@@ -24,12 +24,20 @@ def build(rng_key):
     return va.mlp_vae(rng_key, event_shape=(8, 8), latent_dim=2, hidden=(16,))
 
 
-def train(config):
+def train(cell):
     import jax
 
+    assert cell.scratch is not None, "every process that sees the folder may keep checkpoints"
+    config = cell.config
     data = va.load_data("digits")
     result = va.sweep(
-        build, ["elbo", "beta(0.1)"], data, seeds=config["seeds"], epochs=config["epochs"], batch_size=64
+        build,
+        ["elbo", "beta(0.1)"],
+        data,
+        seeds=config["seeds"],
+        epochs=config["epochs"],
+        batch_size=64,
+        checkpoint=cell.scratch,
     )
     arrays = {f"leaf_{i}": leaf for i, leaf in enumerate(jax.tree.leaves(result.models[-1]))}
     arrays |= dict(zip(("loc", "scale"), result.models[0].encode(data.test[:200]), strict=True))
@@ -65,7 +73,7 @@ def compute(cell, results):
         time.sleep(600)
     if cell.key in ("first", "last"):
         return CellResult({"t": pd.DataFrame({"x": [0.1 + len(results)]})}, record={"n": len(results)})
-    return train(cell.config) if cell.key == "train" else measure(cell.key, results["train"])
+    return train(cell) if cell.key == "train" else measure(cell.key, results["train"])
 
 
 def page(settings, results):

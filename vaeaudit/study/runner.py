@@ -246,7 +246,10 @@ def _cells(
                 if not compute:
                     raise
                 on_event(Event("damaged", cell.key, index, total, message=str(error)))
-        orders.give(cell, stored is None, results)
+        if fresh:
+            store.clear_scratch(cell.key, digest)
+        scratch = store.scratch(cell.key, digest)
+        orders.give(cell, stored is None, results, scratch)
         if stored is None:
             if not compute:
                 raise StoreError(
@@ -255,9 +258,7 @@ def _cells(
                 )
             on_event(Event("compute", cell.key, index, total))
             clock = time.perf_counter()
-            if fresh:
-                store.clear_scratch(cell.key, digest)
-            at_work = dataclasses.replace(cell, scratch=store.scratch(cell.key, digest))
+            at_work = dataclasses.replace(cell, scratch=scratch)
             result = study.compute(at_work, _Results(results, cell.needs, cell.key))
             seconds = time.perf_counter() - clock
             store.discard(cell.key, digest)

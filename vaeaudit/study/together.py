@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import vaeaudit
@@ -13,6 +15,7 @@ from vaeaudit.core.cluster import Place
 from vaeaudit.core.errors import ProcessError, VaeauditError
 from vaeaudit.report.provenance import versions
 from vaeaudit.study.frames import decode, encode
+from vaeaudit.study.lock import LOCK_NAME
 from vaeaudit.study.store import canonical_json, cell_hashes
 from vaeaudit.study.study import Cell, CellResult, Study
 
@@ -55,15 +58,22 @@ class Orders:
     def __init__(self) -> None:
         self._sent: set[str] = set()
 
-    def give(self, cell: Cell, compute: bool, results: Mapping[str, CellResult]) -> None:
+    def give(self, cell: Cell, compute: bool, results: Mapping[str, CellResult], scratch: Path) -> None:
         """Announce a cell; results that an earlier cell needed are there already."""
         if processes.num_processes() == 1:
             return
         new = [key for key in cell.needs if compute and key not in self._sent]
         self._sent.update(new)
         processes.set_context(f"cell {cell.key!r}")
+        mark = _mark(scratch)
         processes.from_first(
-            "its order", {"compute": compute, "results": {key: _plain(results[key]) for key in new}}
+            "its order",
+            {
+                "compute": compute,
+                "results": {key: _plain(results[key]) for key in new},
+                "scratch": str(scratch.absolute()),
+                "mark": mark,
+            },
         )
 
 
@@ -80,8 +90,20 @@ def follow(study: Study, settings: Mapping[str, Any], results_of: Any) -> None:
         order = processes.from_first("its order")
         results |= {key: _result(content) for key, content in order["results"].items()}
         if order["compute"]:
-            study.compute(cell, results_of(results, cell.needs, cell.key))
+            scratch = Path(order["scratch"])
+            seen = order["mark"] is not None and _mark(scratch) == order["mark"]
+            at_work = dataclasses.replace(cell, scratch=scratch if seen else None)
+            study.compute(at_work, results_of(results, cell.needs, cell.key))
     processes.set_context(REPORT)
+
+
+def _mark(scratch: Path) -> str | None:
+    """What the lock of the run's folder says: the same in every process that sees the same folder."""
+    lock = scratch.absolute().parents[2] / LOCK_NAME
+    try:
+        return f"{lock.stat().st_mtime_ns} {lock.read_text(encoding='utf-8')}"
+    except OSError:
+        return None
 
 
 def _plain(result: CellResult) -> dict[str, Any]:
