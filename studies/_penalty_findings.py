@@ -138,7 +138,7 @@ def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Findin
             found.append(
                 Finding(
                     "info",
-                    f"In `{group}` its decoder gradient has a cosine of {theta['cosine']:.3f} "
+                    f"In `{group}` the penalty's decoder gradient has a cosine of {theta['cosine']:.3f} "
                     f"[{theta['lower']:.3f}, {theta['upper']:.3f}] with that of log p(x) at its own parameters.",
                     "In θ every stand-in for the KL pushes exactly as the ELBO does; the encoder makes the difference.",
                 )

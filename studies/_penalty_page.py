@@ -160,7 +160,7 @@ def _claims_section(judged: pd.DataFrame | None = None) -> Section:
 def _theory_section(theory: pd.DataFrame) -> Section:
     columns = [
         "objective", "direction", "eigenvalue", "alive", "weight_sq", "scale", "posterior_scale", "log_evidence",
-        "log_evidence_max", "gap", "attained",
+        "log_evidence_max", "attained",
     ]  # fmt: skip
     return Section(
         "What the linear theory says",

@@ -312,11 +312,7 @@ def _row(target: str, parameters: str, gram: np.ndarray, evidence: EvidenceGradi
     row |= {"cosine": pair.cosine.value, "projection": pair.projection.value, "climb": pair.climb.value}
     row |= {"objective_norm": pair.norm_a, "target_norm": pair.norm_b}
     if uses_weights and not evidence.reliable:  # type: ignore[union-attr]
-        note = (
-            f"importance weights of {evidence.bad_share:.0%} of the data fail the Pareto test; raise "  # type: ignore[union-attr]
-            "`num_importance` or use method='quadrature' (at most 3 latents)"
-        )
-        return row | {"verdict": "unreliable", "note": note}
+        return row | {"verdict": "unreliable", "note": _not_vouched_for(evidence)}  # type: ignore[arg-type]
     if not all(test.well_known for test in tests):
         worst = max(test.relative_se for test in tests)
         note = (
@@ -327,6 +323,16 @@ def _row(target: str, parameters: str, gram: np.ndarray, evidence: EvidenceGradi
     for name, interval in (("projection", pair.projection), ("climb", pair.climb)):
         row |= {f"{name}_se": interval.se, f"{name}_lower": interval.lower, f"{name}_upper": interval.upper}
     return row
+
+
+def _not_vouched_for(evidence: EvidenceGradient) -> str:
+    """Why the gradient of log p(x) has no interval."""
+    if evidence.method == "quadrature":
+        return "the grid does not resolve the posterior of some data; use method='iw'"
+    return (
+        f"importance weights of {evidence.bad_share:.0%} of the data fail the Pareto test; raise "
+        "`num_importance` or use method='quadrature' (at most 3 latents)"
+    )
 
 
 def _undefined(target: str, tests: tuple[NormTest, NormTest]) -> str:
