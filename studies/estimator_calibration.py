@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from _calibration_images import gap, large, trained
 from _calibration_page import page, recommendations
 
 import vaeaudit as va
 from vaeaudit import Cell, CellResult
+from vaeaudit.estimators.annealed import ais_log_evidence
 
 GRID = (  # latents, scale of q over the posterior's, shift of its mean in posterior standard deviations
     (2, 0.6, 0.0), (2, 0.8, 0.0), (2, 1.2, 0.5), (5, 0.7, 0.0), (5, 0.9, 0.5), (5, 1.5, 0.0),
@@ -19,13 +21,25 @@ GRID = (  # latents, scale of q over the posterior's, shift of its mean in poste
     (20, 0.9, 0.0), (20, 1.1, 0.5), (20, 1.5, 0.0), (32, 0.8, 0.0), (32, 0.9, 0.0), (32, 1.1, 0.0),
 )  # fmt: skip
 SMALL = ((2, 0.8, 0.0), (5, 0.9, 0.5), (10, 0.8, 0.0))
+ANNEALING = (  # latents, scale, shift, start, temperatures
+    (2, 1.2, 0.5, "encoder", 300), (5, 1.5, 0.0, "encoder", 300), (10, 0.6, 0.0, "encoder", 300),
+    (20, 0.8, 0.3, "laplace", 300), (2, 0.8, 0.3, "encoder", 100), (10, 0.9, 0.5, "encoder", 100),
+    (20, 0.8, 0.3, "encoder", 300), (32, 0.8, 0.3, "encoder", 300), (10, 0.8, 0.3, "prior", 300),
+)  # fmt: skip
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {
         "grid": [list(s) for s in SMALL],
         "replications": 200,
         "num_samples": 500,
         "bracket_latents": [2],
+        "bracket_data": 100,
         "temperatures": [30, 100],
+        "annealing": [[5, 0.7, 0.0, "encoder", 100]],
+        "annealed": 200,
+        "gap": {"hidden": 32, "epochs": 20, "num_data": 20, "steps": 100},
+        "gap_latents": [2],
+        "large": {"source": "digits", "hidden": 100, "latents": 5, "epochs": 5, "num_data": 8}
+        | {"num_samples": 500, "temperatures": 50},
         "bias_replications": 4000,
         "epochs": 20,
         "trained_latents": [2],
@@ -35,7 +49,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "replications": 1000,
         "num_samples": 500,
         "bracket_latents": [2, 10],
+        "bracket_data": 200,
         "temperatures": [30, 100, 300],
+        "annealing": [list(s) for s in ANNEALING[:4]],
+        "annealed": 1000,
+        "gap": {"hidden": 64, "epochs": 100, "num_data": 100, "steps": 300},
+        "gap_latents": [2, 16],
+        "large": {"source": "digits", "hidden": 400, "latents": 20, "epochs": 40, "num_data": 16}
+        | {"num_samples": 2000, "temperatures": 200},
         "bias_replications": 20_000,
         "epochs": 60,
         "trained_latents": [2, 16],
@@ -45,7 +66,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "replications": 10_000,
         "num_samples": 500,
         "bracket_latents": [2, 10, 32],
+        "bracket_data": 400,
         "temperatures": [30, 100, 300, 1000],
+        "annealing": [list(s) for s in ANNEALING],
+        "annealed": 4000,
+        "gap": {"hidden": 64, "epochs": 200, "num_data": 200, "steps": 300},
+        "gap_latents": [2, 16],
+        "large": {"source": "mnist", "hidden": 400, "latents": 20, "epochs": 10, "num_data": 32}
+        | {"num_samples": 5000, "temperatures": 500},
         "bias_replications": 100_000,
         "epochs": 200,
         "trained_latents": [2, 16],
@@ -70,8 +98,37 @@ def draw_data(model: va.LinearGaussianVAE, num_data: int, seed: int) -> np.ndarr
 
 
 def plan(settings: Mapping[str, Any]) -> Sequence[Cell]:
-    """One cell per setting of the grid, then bias, brackets and trained models."""
-    cells = [
+    """Bias, brackets, annealing and trained models, then one cell per setting of the grid."""
+    cells = [Cell("bias", {"replications": settings["bias_replications"]})]
+    cells += [
+        Cell(
+            f"bracket-{latents}",
+            {
+                "latents": latents,
+                "temperatures": list(settings["temperatures"]),
+                "num_data": settings["bracket_data"],
+            },
+        )
+        for latents in settings["bracket_latents"]
+    ]
+    cells += [
+        Cell(f"trained-{latents}", {"latents": latents, "epochs": settings["epochs"]})
+        for latents in settings["trained_latents"]
+    ]
+    names = ("latents", "scale", "shift", "start", "temperatures")
+    cells += [
+        Cell(
+            "annealing-" + "-".join(str(v) for v in setting),
+            dict(zip(names, setting, strict=True)) | {"replications": settings["annealed"]},
+        )
+        for setting in settings["annealing"]
+    ]
+    cells += [
+        Cell(f"gap-{latents}", {"latents": latents} | dict(settings["gap"]))
+        for latents in settings["gap_latents"]
+    ]
+    cells.append(Cell("large", dict(settings["large"])))
+    cells += [
         Cell(
             f"coverage-{latents}-{scale}-{shift}",
             {"latents": latents, "scale": scale, "shift": shift}
@@ -79,23 +136,22 @@ def plan(settings: Mapping[str, Any]) -> Sequence[Cell]:
         )
         for latents, scale, shift in settings["grid"]
     ]
-    cells.append(Cell("bias", {"replications": settings["bias_replications"]}))
-    cells += [
-        Cell(f"bracket-{latents}", {"latents": latents, "temperatures": list(settings["temperatures"])})
-        for latents in settings["bracket_latents"]
-    ]
-    cells += [
-        Cell(f"trained-{latents}", {"latents": latents, "epochs": settings["epochs"]})
-        for latents in settings["trained_latents"]
-    ]
     return cells
 
 
 def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     """Estimate where the truth is known, and count."""
     kind = cell.key.split("-")[0]
-    make = {"coverage": coverage, "bias": bias, "bracket": bracket, "trained": trained}[kind]
-    return CellResult({kind: make(**cell.config)})
+    make: dict[str, Callable[..., pd.DataFrame]] = {
+        "coverage": coverage,
+        "bias": bias,
+        "bracket": bracket,
+        "annealing": annealing,
+        "trained": trained,
+        "gap": gap,
+        "large": large,
+    }
+    return CellResult({kind: make[kind](**cell.config)})
 
 
 def coverage(latents: int, scale: float, shift: float, replications: int, num_samples: int) -> pd.DataFrame:
@@ -162,13 +218,13 @@ def bias(replications: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def bracket(latents: int, temperatures: Sequence[int]) -> pd.DataFrame:
+def bracket(latents: int, temperatures: Sequence[int], num_data: int) -> pd.DataFrame:
     """Width of the bidirectional bracket and the share of data it holds, against cost."""
     model = exact_model(latents).mismatched(0.8, 0.3)
     rows = []
     for number in temperatures:
         start = time.perf_counter()
-        found = va.evidence_bracket(model, 3, 100, num_temperatures=number, start="encoder")
+        found = va.evidence_bracket(model, 3, num_data, num_temperatures=number, start="encoder")
         seconds = time.perf_counter() - start
         truth = model.exact_log_evidence(found.x)
         frame = found.per_datum
@@ -177,6 +233,7 @@ def bracket(latents: int, temperatures: Sequence[int]) -> pd.DataFrame:
             {
                 "latents": latents,
                 "temperatures": number,
+                "num_data": num_data,
                 "gradients_per_datum": found.gradients_per_datum,
                 "gap": found.gap,
                 "interval_width": high - low,
@@ -189,39 +246,33 @@ def bracket(latents: int, temperatures: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def trained(latents: int, epochs: int) -> pd.DataFrame:
-    """A VAE trained on binary digits: each method against quadrature (2 latents), and what is refused."""
-    data = va.load_data("digits", form="binary")
-
-    def build(rng_key: Any) -> va.NeuralVAE:
-        return va.mlp_vae(rng_key, event_shape=data.event_shape, latent_dim=latents)
-
-    model = va.fit(build(0), va.objectives.elbo(), data, rng_key=0, epochs=epochs).model
-    x = data.test[:300]
-    truth = va.log_evidence(model, x, method="quadrature") if latents <= 3 else None
-    rows = []
-    for method, proposal in (("iw", "encoder"), ("iw", "defensive"), ("iw", "adapted"), ("auto", "encoder")):
-        ev = va.log_evidence(model, x, 1, method, proposal=proposal)
-        row = {
-            "latents": latents,
-            "method": method if method == "auto" else f"{method}/{proposal}",
-            "mean": float(ev.value.mean()),
-            "refused": float(np.mean(~ev.reliable)),
-            "median_se": float(np.median(ev.se)),
-            "median_pareto_k": float(np.nanmedian(ev.pareto_k)),
-        }
-        if truth is not None:
-            error = ev.value - truth.value
-            kept = ev.reliable & truth.reliable
-            row |= {
-                "mean_error": float(error.mean()),
-                "worst_error": float(np.abs(error).max()),
-                "within_0.05": float(np.mean(np.abs(error) <= 0.05)),
-                "within_0.05_or_flagged": float(np.mean((np.abs(error) <= 0.05) | ~ev.reliable)),
-                "coverage": float(np.mean(((ev.lower <= truth.upper) & (truth.lower <= ev.upper))[kept])),
-            }
-        rows.append(row)
-    return pd.DataFrame(rows)
+def annealing(
+    latents: int, scale: float, shift: float, start: str, temperatures: int, replications: int
+) -> pd.DataFrame:
+    """How often annealing's interval holds the truth, from a start whose scale and mean are wrong."""
+    model = exact_model(latents).mismatched(scale, shift)
+    x = draw_data(model, replications, seed=6)
+    truth = model.exact_log_evidence(x)
+    ev = ais_log_evidence(model, x, 9, num_temperatures=temperatures, start=start, batch_size=500)
+    kept = ev.reliable
+    inside = (ev.lower <= truth) & (truth <= ev.upper)
+    ratio = np.exp(ev.value - truth)
+    row = {
+        "latents": latents,
+        "scale": scale,
+        "shift": shift,
+        "start": start,
+        "temperatures": temperatures,
+        "replications": replications,
+        "gradients_per_datum": int(ev.num_samples[0]),
+        "refused": float(np.mean(~kept)),
+        "coverage": float(np.mean(inside[kept])) if kept.any() else np.nan,
+        "coverage_se": float(np.sqrt(0.95 * 0.05 / max(kept.sum(), 1))),
+        "mean_ratio": float(np.mean(ratio)),
+        "mean_ratio_se": float(np.std(ratio, ddof=1) / np.sqrt(replications)),
+        "median_se": float(np.median(ev.se)),
+    }
+    return pd.DataFrame([row])
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, CellResult]) -> pd.DataFrame:
@@ -239,6 +290,7 @@ study = va.Study(
     compute=compute,
     page=page,
     summary=summary,
+    version=2,
 )
 
 if __name__ == "__main__":

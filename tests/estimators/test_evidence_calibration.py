@@ -6,7 +6,6 @@ The same numbers as tables: ``python studies/estimator_calibration.py --preset f
 """
 
 import json
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -62,18 +61,37 @@ def test_both_estimators_are_unbiased_over_10_000_runs(calibration):
         assert abs(ratio.mean() - 1) < 5 * error
 
 
-@pytest.mark.parametrize(("latents", "widest"), [(10, 0.1), (32, 1.0)])
-def test_brackets_hold_the_truth_and_are_narrow(calibration, latents, widest):
-    model = calibration.exact_model(latents).mismatched(0.8, 0.3)
-    found = va.evidence_bracket(model, 1, 300, num_temperatures=500)
+ANNEALED = [
+    (2, 1.2, 0.5, "encoder", 300), (5, 1.5, 0.0, "encoder", 300), (10, 0.6, 0.0, "encoder", 300),
+    (10, 0.9, 0.5, "encoder", 100), (20, 0.8, 0.3, "encoder", 300), (20, 0.8, 0.3, "laplace", 300),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("latents", "scale", "shift", "start", "temperatures"), ANNEALED)
+def test_annealing_intervals_that_are_given_hold(calibration, latents, scale, shift, start, temperatures):
+    """3,000 data: 94 to 96 %, give or take three standard errors of 0.4 %."""
+    row = calibration.annealing(latents, scale, shift, start, temperatures, 3000).iloc[0]
+    assert row["refused"] < 0.6
+    wobble = 3 * row["coverage_se"]
+    assert 0.94 - wobble <= row["coverage"] <= 0.96 + wobble
+    assert abs(row["mean_ratio"] - 1) < 5 * row["mean_ratio_se"]
+
+
+BRACKETS = [(2, 0.8, 0.3, 0.1), (10, 0.8, 0.3, 0.1), (10, 0.6, 0.0, 0.1), (32, 0.8, 0.3, 1.0)]
+
+
+@pytest.mark.parametrize(("latents", "scale", "shift", "widest"), BRACKETS)
+def test_brackets_hold_the_truth_and_are_narrow(calibration, latents, scale, shift, widest):
+    """350 data each, 1,400 in all: each datum's bracket errs in 2.5 %, so that 95 % is three se away."""
+    model = calibration.exact_model(latents).mismatched(scale, shift)
+    found = va.evidence_bracket(model, 4, 350, num_temperatures=300, start="encoder", batch_size=350)
     truth = model.exact_log_evidence(found.x)
     frame = found.per_datum
     low, high = found.interval
     assert low < truth.mean() < high
-    assert np.mean((frame["lower"] <= truth) & (truth <= frame["upper"])) >= 0.95 - 3 * math.sqrt(
-        0.0475 / 300
-    )
+    assert np.mean((frame["lower"] <= truth) & (truth <= frame["upper"])) >= 0.95
     assert abs(found.gap) <= widest
+    assert (frame["upper"] - frame["lower"]).mean() <= widest
 
 
 PROGRAM = """
