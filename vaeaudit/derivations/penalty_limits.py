@@ -196,5 +196,6 @@ CLAIMS = (
         source=DISCUSSION_A,
         registered="measured",
         measured_by="penalty_vs_kl",
+        measured="supported",
     ),
 )

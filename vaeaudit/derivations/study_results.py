@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,8 +73,21 @@ def results_table(results_json: str | Path) -> str:
         if row["verdict"] not in VERDICTS:
             raise ArgumentError(f"{results_json}: {row['verdict']!r} is none of {', '.join(VERDICTS)}.")
         kept = {key: row[key] for key in ("claim", "verdict", "evidence")}
-        writer.writerow(kept | {"preset": preset, "command": f"vaeaudit run {study} --preset {preset}"})
+        writer.writerow(kept | {"preset": preset, "command": _command(results_json, study, preset)})
     return out.getvalue()
+
+
+def _command(results_json: str | Path, study: str, preset: str) -> str:
+    """The command that made the results, without the folders of one machine."""
+    provenance = Path(results_json).with_name("provenance.json")
+    if not provenance.is_file():
+        return f"vaeaudit run {study} --preset {preset}"
+    words = shlex.split(json.loads(provenance.read_text(encoding="utf-8"))["command"])
+    for option in ("--output", "--data-dir"):
+        if option in words:
+            place = words.index(option)
+            del words[place : place + 2]
+    return shlex.join(words)
 
 
 def main(folders: Sequence[str]) -> None:
