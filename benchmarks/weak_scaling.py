@@ -26,6 +26,7 @@ from timing import RESULTS, machine
 MODELS, EPOCHS = 4, 12  # per worker
 DATA, SAMPLES, BATCH = 256, 2000, 32
 POINTS, COMPONENTS, LATENT = 8000, 8000, 8
+BEGIN, END = "<!-- weak scaling: written by the benchmark -->", "<!-- end -->"
 TASKS = ("sweep", "log p(x), iw", "log q(z)")
 
 
@@ -143,8 +144,22 @@ def main() -> None:
     }
     document = {"command": command, "machine": machine(), "work per worker": per_worker, "rows": rows}
     (arguments.output / "weak_scaling.json").write_text(json.dumps(document, indent=1) + "\n")
-    lines = [command, *(f"{task}: {words} per worker" for task, words in per_worker.items()), ""]
-    (arguments.output / "weak_scaling.txt").write_text("\n".join(lines) + "\n" + text(rows) + "\n")
+    lines = [command, *(f"{task}: {words} per worker" for task, words in per_worker.items()), "", text(rows)]
+    (arguments.output / "weak_scaling.txt").write_text("\n".join(lines) + "\n")
+    if arguments.output == RESULTS:
+        into_page(
+            "\n".join(
+                [*lines[1:-2], f"load at the start: {document['machine']['load_at_start']}", *lines[-2:]]
+            )
+        )
+
+
+def into_page(table: str) -> None:
+    """Put the table between the marks of docs/cluster.md."""
+    page = RESULTS.parents[1] / "docs" / "cluster.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    page.write_text(f"{before}{BEGIN}\n```\n{table}\n```\n{END}{after}", encoding="utf-8")
 
 
 def text(rows: list[dict]) -> str:

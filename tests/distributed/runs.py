@@ -15,15 +15,18 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def clean(devices=1, **variables):
+QUICK = "--xla_backend_optimization_level=0"  # compiles in half the time; the slow test does without
+
+
+def clean(devices=1, flags=QUICK, **variables):
     """The environment without settings of other runs, and with forced CPU devices."""
     dropped = ("JAX_", "VAEAUDIT_", "SLURM_", "OMPI_", "PMI_", "XLA_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
-    forced = f"--xla_force_host_platform_device_count={devices}"
+    forced = f"--xla_force_host_platform_device_count={devices} {flags}"
     return {**kept, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": forced, **variables}
 
 
-def begin(folder, *options, devices=1, **variables):
+def begin(folder, *options, devices=1, flags=QUICK, **variables):
     """One process of ``vaeaudit run``, not waited for."""
     words = [
         sys.executable,
@@ -36,7 +39,7 @@ def begin(folder, *options, devices=1, **variables):
         str(folder),
         *options,
     ]
-    environment = clean(devices, **variables)
+    environment = clean(devices, flags, **variables)
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

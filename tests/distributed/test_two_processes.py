@@ -53,10 +53,10 @@ def test_four_devices_give_the_tables_of_one(tmp_path, alone):
 
 @pytest.mark.slow
 def test_every_estimator_with_more_devices_and_more_processes(tmp_path, cache):
-    runs = {"one": [begin(tmp_path / "one", "--preset", "full", **cache)]}
+    runs = {"one": [begin(tmp_path / "one", "--preset", "full", flags="", **cache)]}
     assert end(runs["one"])[0][0] == 0
     for name, count, devices in (("devices", 1, 4), ("processes", 2, 1), ("both", 3, 2)):
-        common = {"devices": devices, **cache}
+        common = {"devices": devices, "flags": "", **cache}
         team = (
             [begin(tmp_path / name, "--preset", "full", **common)]
             if count == 1
