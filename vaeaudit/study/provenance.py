@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import vaeaudit
+from vaeaudit.core.processes import num_processes
 from vaeaudit.report.provenance import git_commit, versions
 
 _PACKAGES = ("jax", "jaxlib", "numpyro", "equinox", "optax", "numpy", "scipy", "pandas")
@@ -40,7 +41,8 @@ def _devices() -> str:
     if jax is None or not hasattr(jax, "devices"):
         return "jax was not used"
     devices = jax.devices()
-    return f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})"
+    many = f" in {num_processes()} processes" if num_processes() > 1 else ""
+    return f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform}){many}"
 
 
 def environment() -> dict[str, Any]:
