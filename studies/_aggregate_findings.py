@@ -189,15 +189,14 @@ def about_definitions(definitions: pd.DataFrame, ablation: pd.DataFrame) -> list
     if len(ablation):
         active = ablation["variance_of_loc"] > 0.01
         lost = ablation["evidence_lower"] > 0
-        idle, missed = int((active & ~lost).sum()), int((~active & lost).sum())
+        certain, others = int((active & lost).sum()), int((~active & lost).sum())
         median = float(np.median(ablation.loc[active, "evidence_loss"])) if active.any() else math.nan
         found.append(
             Finding(
                 "info",
-                f"Ablated, the {int(active.sum())} units with a variance above 0.01 cost {median:.2f} nats of "
-                f"log p(x) at the median; {idle} of them cost nothing for certain, {missed} others do",
-                f"{len(ablation)} units, first seed of each objective; a loss counts where its 95 % interval lies "
-                "above 0.",
+                f"Ablating a unit with a variance above 0.01 costs {median:.2f} nats of log p(x) at the median",
+                f"{certain} of {int(active.sum())} such units, and {others} of {int((~active).sum())} with a smaller "
+                "variance, lose for certain (95 % interval above 0); first seed of each objective.",
             )
         )
     return found

@@ -66,7 +66,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "demo_data": 20_000,
         "demo_batches": 40,
         "units_samples": 64,
-        "ablated_data": {"digits 2": 200, "digits 16": 40},
+        "ablated_data": {"digits 2": 60, "digits 16": 25},
     },
     "full": {
         "groups": {"digits 2": 1000, "digits 16": 1000, "sprites": 300},
