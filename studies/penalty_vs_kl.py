@@ -350,6 +350,7 @@ study = va.Study(
     compute=compute,
     page=functools.partial(page, groups=GROUPS),
     summary=summary,
+    version=2,
 )
 
 if __name__ == "__main__":
