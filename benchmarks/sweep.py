@@ -1,15 +1,21 @@
 """Training speed: model-steps per second of a sweep against PyTorch loops of the same network.
 
-    python benchmarks/sweep.py [--rounds 5] [--quick] [--whole-process]
+    python benchmarks/sweep.py [--rounds 3] [--quick] [--whole-process] [--pythae FOLDER] [--accelerator]
 
 Before any timing, both implementations train to the same ELBO within their spread over seeds.
 PyTorch runs in processes of its own, with every threading that the cores allow; the best counts.
+pythae's trainer takes part where pythae is importable from FOLDER. The matrix products of a step, and
+nothing else, are timed in the same rounds: the ceiling. With ``--accelerator`` one device trains many
+models at once against one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import io
+import json
 import multiprocessing
 import os
 import subprocess
@@ -22,6 +28,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from sweep_parts import TARGETS, accelerator, products
 from timing import machine, ratio, table, take_turns, write
 from torch_vae import Net, flops_per_step, plain_loop, worker
 
@@ -29,6 +36,7 @@ from vaeaudit.core.devices import configure_devices, usable_cores
 
 NETS = {
     "64-64-64-8": Net(event=64, hidden=(64, 64), latent=8),
+    "784-200-200-50": Net(event=784, hidden=(200, 200), latent=50),
     "784-400-20": Net(event=784, hidden=(400,), latent=20),
 }
 
@@ -81,12 +89,14 @@ def same_elbo(net: Net, epochs: int = 40, seeds: int = 4) -> dict[str, float]:
 class TorchPool:
     """Processes with ``threads`` each, training one model apiece at the same time."""
 
-    def __init__(self, net: Net, data: np.ndarray, processes: int, threads: int) -> None:
+    def __init__(
+        self, net: Net, data: np.ndarray, processes: int, threads: int, pythae: str | None = None
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.ends, self.processes = [], []
         for _ in range(processes):
             ours, theirs = context.Pipe()
-            process = context.Process(target=worker, args=(theirs, net, data, threads), daemon=True)
+            process = context.Process(target=worker, args=(theirs, net, data, threads, pythae), daemon=True)
             process.start()
             self.ends.append(ours)
             self.processes.append(process)
@@ -102,12 +112,13 @@ class TorchPool:
             process.join()
 
 
-def compare(name: str, net: Net, rounds: int, quick: bool) -> dict:
+def compare(name: str, net: Net, rounds: int, quick: bool, pythae: str | None) -> dict:
     """Time all contenders on one network; rates are model-steps per second."""
     data, cores = images(net), usable_cores()
     steps = len(data) // net.batch
     models, epochs = (8, 8) if quick else (32, 20) if net.event < 100 else (8, 8)
     torch_epochs = 4 if quick or net.event > 100 else 20
+    kinds = ["plain", "tuned", *(["pythae"] if pythae else [])]
 
     def ours(num_devices: int | None) -> None:
         our_sweep(net, data, models, epochs, num_devices)
@@ -119,19 +130,20 @@ def compare(name: str, net: Net, rounds: int, quick: bool) -> dict:
     pools = {}
     for processes, threads in {(1, 1), (1, cores), (cores, 1)}:
         label = f"{processes} × {threads} thread{'s' if threads > 1 else ''}"
-        pools[label] = TorchPool(net, data, processes, threads)
-        for kind in ("plain", "tuned"):
-            contenders[f"torch {kind}, {label}"] = (
+        pools[label] = TorchPool(net, data, processes, threads, pythae)
+        for kind in kinds:
+            contenders[f"{CALLED[kind]}, {label}"] = (
                 functools.partial(pools[label].train, kind, torch_epochs),
                 processes * torch_epochs * steps,
             )
+    contenders["matrix products alone"] = products(net, seconds=0.2 if quick else 1.0)
     timings = take_turns(contenders, rounds)
     for pool in pools.values():
         pool.close()
     sweep = timings["vaeaudit sweep"]
     best = {
-        kind: max((n for n in timings if n.startswith(f"torch {kind}")), key=lambda n: timings[n].rate)
-        for kind in ("plain", "tuned")
+        kind: max((n for n in timings if n.startswith(CALLED[kind])), key=lambda n: timings[n].rate)
+        for kind in kinds
     }
     rows = []
     for label, timing in timings.items():
@@ -144,7 +156,17 @@ def compare(name: str, net: Net, rounds: int, quick: bool) -> dict:
         table(["contender", "model-steps / s", "CPU ms / step", "sweep is × faster (median)", "range"], rows)
     )
     gflops = sweep.rate * flops_per_step(net) / 1e9
-    print(f"matrix products of the sweep: {gflops:.0f} GFLOP/s")
+    ceiling = timings["matrix products alone"].rate * flops_per_step(net) / 1e9
+    share = ratio(sweep, timings["matrix products alone"])
+    print(f"matrix products of the sweep: {gflops:.0f} GFLOP/s, alone {ceiling:.0f}: share {share[0]:.0%}")
+    against = {**best, "one by one": "vaeaudit one by one"}
+    ratios = {kind: ratio(sweep, timings[label]) for kind, label in against.items()}
+    targets = {kind: target for kind, target in TARGETS[name].items() if kind in ratios}
+    rows = [
+        [against[kind], f"{target:g}", f"{ratios[kind][0]:.2f}", "yes" if ratios[kind][0] >= target else "no"]
+        for kind, target in targets.items()
+    ]
+    print(table(["against", "target", "measured (median)", "reached"], rows))
     return {
         "rates": {label: timing.rate for label, timing in timings.items()},
         "cpu_milliseconds": {label: timing.cpu_milliseconds for label, timing in timings.items()},
@@ -155,8 +177,13 @@ def compare(name: str, net: Net, rounds: int, quick: bool) -> dict:
         "epochs": epochs,
         "torch_epochs": torch_epochs,
         "matrix_gflops": gflops,
+        "ceiling_gflops": ceiling,
+        "share_of_ceiling": share,
+        "targets": {kind: (target, ratios[kind]) for kind, target in targets.items()},
     }
 
+
+CALLED = {"plain": "torch plain", "tuned": "torch tuned", "pythae": "pythae's trainer"}
 
 WHOLE = """
 from vaeaudit.core.devices import configure_devices
@@ -166,16 +193,16 @@ build = functools.partial(va.mlp_vae, event_shape=(8, 8), latent_dim=8, hidden=(
 va.sweep(build, ["elbo"], va.load_data("digits"), seeds=range(32), epochs=100)
 """
 WHOLE_TORCH = """
-import sys; sys.path.insert(0, {folder!r})
+import sys; sys.path.insert(0, {folder!r}); sys.path.append({pythae!r})
 import torch; torch.set_num_threads({threads})
 import vaeaudit as va
-from torch_vae import Net, tuned_loop
+from torch_vae import Net, {loop}
 data = va.load_data("digits").train.reshape(-1, 64).copy()
-for seed in range({first}, 32, {stride}): tuned_loop(Net(64, (64, 64), 8), data, 100, seed)
+for seed in range({first}, {models}, {stride}): {loop}(Net(64, (64, 64), 8), data, 100, seed)
 """
 
 
-def whole_process() -> dict[str, float]:
+def whole_process(pythae: str | None, quick: bool) -> dict[str, float]:
     """Seconds for 32 VAEs × 100 epochs of digits in fresh processes, our cache cold and warm."""
     seconds = {}
     with tempfile.TemporaryDirectory() as cache:
@@ -186,37 +213,80 @@ def whole_process() -> dict[str, float]:
             subprocess.run([sys.executable, "-c", WHOLE], env=environment, check=True)
             seconds[label] = time.perf_counter() - start
     cores = usable_cores()
-    start = time.perf_counter()
-    script = functools.partial(WHOLE_TORCH.format, folder=str(Path(__file__).parent), threads=1, stride=cores)
-    running = [subprocess.Popen([sys.executable, "-c", script(first=i)]) for i in range(cores)]
-    if any(process.wait() for process in running):
-        raise SystemExit("a torch process failed")
-    seconds[f"torch tuned, {cores} processes"] = time.perf_counter() - start
+    models = 2 * cores if quick else 32
+    for kind in ("tuned", *(["pythae"] if pythae else [])):
+        script = functools.partial(
+            WHOLE_TORCH.format, folder=str(Path(__file__).parent), threads=1, stride=cores, models=models,
+            loop=f"{kind}_loop", pythae=pythae or "",
+        )  # fmt: skip
+        start = time.perf_counter()
+        running = [
+            subprocess.Popen([sys.executable, "-c", script(first=i)], stdout=subprocess.DEVNULL)
+            for i in range(cores)
+        ]
+        if any(process.wait() for process in running):
+            raise SystemExit(f"a process of {CALLED[kind]} failed")
+        # fewer models under --quick: start-up counts as part of each, to pythae's disadvantage
+        seconds[f"{CALLED[kind]}, {cores} processes"] = (time.perf_counter() - start) * 32 / models
     print("\n32 VAEs (64-64-64-8) × 100 epochs of digits, whole process")
-    print(table(["run", "seconds"], [[label, f"{s:.1f}"] for label, s in seconds.items()]))
+    last = list(seconds.values())[-1]
+    rows = [[label, f"{s:.1f}", f"{last / s:.1f}"] for label, s in seconds.items()]
+    print(table(["run", "seconds", "× faster than the last row"], rows))
+    if pythae:
+        for label, target in (("vaeaudit, cold cache", 10), ("vaeaudit, warm cache", 15)):
+            print(f"{label}: {last / seconds[label]:.1f} × pythae's trainer, target {target}")
     return seconds
 
 
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--quick", action="store_true", help="small sizes, for a look")
     parser.add_argument("--whole-process", action="store_true", help="also time fresh processes")
+    parser.add_argument("--pythae", metavar="FOLDER", help="where pythae is installed")
+    parser.add_argument("--accelerator", action="store_true", help="many models on one device instead")
     arguments = parser.parse_args()
-    configure_devices(compilation_cache=False)
+    if not arguments.accelerator:
+        configure_devices(compilation_cache=False)
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(_Both(sys.stdout, shown)):
+        name, record = _measure(arguments)
+        path = write(name, record)
+    path.with_suffix(".txt").write_text(shown.getvalue(), encoding="utf-8")
+    print(f"\nwritten to {path}")
+
+
+class _Both(io.TextIOBase):
+    """Writes to two streams."""
+
+    def __init__(self, *streams) -> None:
+        self.streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self.streams:
+            stream.write(text)
+            stream.flush()
+        return len(text)
+
+
+def _measure(arguments: argparse.Namespace) -> tuple[str, dict]:
+    if arguments.accelerator:
+        record = accelerator(arguments.quick, arguments.rounds)
+        return "sweep_accelerator", {"machine": machine(), **record}
     import torch
 
     record = {"machine": {**machine(), "torch": torch.__version__}, "nets": {}, "same_elbo": {}}
+    print(json.dumps(record["machine"]))
     for name, net in ((name, NETS[name]) for name in arguments.nets):
         if net.event < 100:
             record["same_elbo"][name] = agreement = same_elbo(net)
             print(f"{name}: training ELBO {agreement['ours']:.3f} (ours), {agreement['torch']:.3f} (torch)")
-        record["nets"][name] = compare(name, net, arguments.rounds, arguments.quick)
+        record["nets"][name] = compare(name, net, arguments.rounds, arguments.quick, arguments.pythae)
     if arguments.whole_process:
-        record["whole_process_seconds"] = whole_process()
-    print(f"\nwritten to {write('sweep', record)}")
+        record["whole_process_seconds"] = whole_process(arguments.pythae, arguments.quick)
+    return "sweep", record
 
 
 if __name__ == "__main__":

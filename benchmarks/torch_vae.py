@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import time
 from dataclasses import dataclass
 
@@ -94,10 +95,65 @@ def tuned_loop(net: Net, data: np.ndarray, epochs: int, seed: int = 0) -> None:
             optimiser.step()
 
 
-def worker(connection, net: Net, data: np.ndarray, threads: int) -> None:
+def pythae_loop(net: Net, data: np.ndarray, epochs: int, seed: int = 0) -> None:
+    """Pythae's own `BaseTrainer` and `VAE` around the same network; it must be importable."""
+    import logging
+    import os
+    import tempfile
+
+    os.environ["TQDM_DISABLE"] = "1"
+    logging.disable(logging.WARNING)
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    torch.manual_seed(seed)
+    ours = TorchVAE(net)
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk, self.loc, self.log_scale = ours.trunk, ours.loc, ours.log_scale
+
+        def forward(self, x: torch.Tensor) -> ModelOutput:
+            h = self.trunk(x)
+            return ModelOutput(embedding=self.loc(h), log_covariance=2 * self.log_scale(h))
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.decoder = ours.decoder
+
+        def forward(self, z: torch.Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=torch.sigmoid(self.decoder(z)))
+
+    config = VAEConfig(input_dim=(net.event,), latent_dim=net.latent, reconstruction_loss="bce")
+    whole = torch.from_numpy(data[: len(data) // net.batch * net.batch])  # it keeps a smaller last batch
+    with tempfile.TemporaryDirectory() as folder:
+        settings = BaseTrainerConfig(
+            output_dir=folder,
+            num_epochs=epochs,
+            per_device_train_batch_size=net.batch,
+            learning_rate=1e-3,
+            no_cuda=True,
+            seed=seed,
+        )
+        trainer = BaseTrainer(
+            model=VAE(config, encoder=Encoder(), decoder=Decoder()),
+            train_dataset=BaseDataset(whole, torch.zeros(len(whole))),
+            training_config=settings,
+        )
+        trainer.train()
+
+
+def worker(connection, net: Net, data: np.ndarray, threads: int, pythae: str | None = None) -> None:
     """A process that trains a model on request: (kind, epochs, seed) in, CPU seconds out."""
     torch.set_num_threads(threads)
-    loops = {"plain": plain_loop, "tuned": tuned_loop}
+    if pythae:
+        sys.path.append(pythae)
+    loops = {"plain": plain_loop, "tuned": tuned_loop, "pythae": pythae_loop}
     while (request := connection.recv()) is not None:
         kind, epochs, seed = request
         start = time.process_time()

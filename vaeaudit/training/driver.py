@@ -13,8 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaeaudit.core.errors import TrainingError
-from vaeaudit.training.grouping import Group, Options, group_runs, settings_of, shared_data, state_of
+from vaeaudit.training.grouping import (
+    Group,
+    Options,
+    group_runs,
+    settings_of,
+    shared_data,
+    split_group,
+    state_of,
+)
 from vaeaudit.training.inputs import TrainingData
+from vaeaudit.training.memory import models_that_fit
 from vaeaudit.training.outcome import Progress, Run, Trained
 from vaeaudit.training.packing import unpack
 from vaeaudit.training.program import Runs, Shared, State, jitted
@@ -56,6 +65,15 @@ def train(
     groups = group_runs(runs, data, options)
     jobs = [_job(group, data, options, index, len(groups)) for index, group in enumerate(groups)]
     programs = _compile(jobs, data, options, tell)
+    fitting = [models_that_fit(job.group, p) for job, p in zip(jobs, programs, strict=True)]
+    if any(fitting):
+        groups = [
+            part
+            for group, models in zip(groups, fitting, strict=True)
+            for part in (split_group(group, models) if models else [group])
+        ]
+        jobs = [_job(group, data, options, index, len(groups)) for index, group in enumerate(groups)]
+        programs = _compile(jobs, data, options, tell)
     checkpoints = open_checkpoints(groups, runs, data, options)
     results: dict[int, Trained] = {}
     for job, program in zip(jobs, programs, strict=True):

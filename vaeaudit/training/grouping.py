@@ -36,6 +36,7 @@ class Options:
     num_devices: int
     checkpoint: str | os.PathLike[str] | None = None  # folder
     checkpoint_seconds: float = 60.0
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def group_runs(runs: Sequence[Run], data: TrainingData, options: Options) -> lis
             num_devices=devices,
             reads=frozenset().union(*map(terms_read, kinds)),
             validates=data.validation is not None,
+            precision=options.precision,
         )
         members = _deal(sorted(positions, key=lambda i: _kind(kinds, runs[i])), devices)
         groups.append(
@@ -88,6 +90,32 @@ def group_runs(runs: Sequence[Run], data: TrainingData, options: Options) -> lis
             )
         )
     return groups
+
+
+def split_group(group: Group, models: int) -> list[Group]:
+    """The group in parts of at most ``models`` runs per device, all of one size, so that they share a program.
+
+    The last part repeats its last run until it is as large as the others.
+    """
+    devices = group.plan.num_devices
+    share = len(group.members) // devices
+    parts = -(-share // models)
+    size = -(-share // parts)
+    pieces = []
+    for part in range(parts):
+        chosen = [
+            d * share + min(part * size + i, share - 1) for d in range(devices) for i in range(size)
+        ]  # positions on the group's model axis, device by device
+        pieces.append(
+            Group(
+                plan=group.plan,
+                members=[group.members[i] for i in chosen],
+                runs=[group.runs[i] for i in chosen],
+                params=[group.params[i] for i in chosen],
+                learned=[group.learned[i] for i in chosen],
+            )
+        )
+    return pieces
 
 
 def _deal(members: list[int], devices: int) -> list[int]:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
+from vaeaudit.models.networks import HALF
 from vaeaudit.models.vae import AbstractVAE
 from vaeaudit.objectives.base import Terms
 from vaeaudit.objectives.terms import compute_terms
@@ -41,6 +42,7 @@ class Plan:
     patience: int | None  # epochs without a better validation value before a run stops
     reads: frozenset[str]  # terms that some objective of the group reads
     validates: bool  # whether there are validation data
+    precision: Literal["float32", "bfloat16"]  # of the factors of matrix products
     mode: Literal["map", "vmap"]
     num_devices: int
 
@@ -299,6 +301,13 @@ def _keep_better(kept: Kept, params: list[Array], value: Array) -> Kept:
 
 
 def _train_many(plan: Plan, shared: Shared, state: State, runs: Runs, rows: Array) -> tuple[State, Array]:
+    if plan.precision == "bfloat16":
+        with jax.default_matmul_precision(HALF):
+            return _mapped(plan, shared, state, runs, rows)
+    return _mapped(plan, shared, state, runs, rows)
+
+
+def _mapped(plan: Plan, shared: Shared, state: State, runs: Runs, rows: Array) -> tuple[State, Array]:
     one = partial(_train_one, plan, shared)
     if plan.mode == "vmap":
         return jax.vmap(one)(state, runs, rows)

@@ -43,7 +43,7 @@ def fingerprint(runs: Sequence[Run], data: TrainingData, options: Options) -> st
 
     add((FORMAT, vaeaudit.__version__, jax.__version__, jax.default_backend()))
     add((options.epochs, options.batch_size, options.binarise, options.adam, options.patience))
-    add((options.mode, options.num_devices))
+    add((options.mode, options.num_devices, options.precision))
     add([float(options.schedule(epoch, options.epochs)) for epoch in range(options.epochs)])
     for array in (data.train, data.validation):
         add(None if array is None else (array.shape, array.dtype.str))

@@ -65,6 +65,7 @@ def sweep(
     patience: int | None = None,
     mode: Literal["auto", "map", "vmap"] = "auto",
     num_devices: int | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
     progress: Progress | None = None,
@@ -96,10 +97,13 @@ def sweep(
         Stop a run after this many epochs without a better objective value on the validation data, and
         return its best parameters; each run by itself, inside the program. Never, if omitted.
     mode
-        "map" runs a device's models one after another, "vmap" all at once; "auto" takes map on CPU and
-        vmap elsewhere.
+        "map" runs a device's models one after another, "vmap" all at once, or in as large parts as the
+        device's memory holds; "auto" takes map on CPU and vmap elsewhere.
     num_devices
         Devices to spread the models over; all of this process if omitted.
+    precision
+        "bfloat16" rounds the factors of matrix products and adds up in float32: faster on accelerators that
+        have it, and not the same numbers. Measure its effect with the estimators before relying on it.
     checkpoint
         Folder for checkpoints of the training itself. A sweep that was killed and is called again with the
         same arguments goes on from the last one, to the same numbers; they are removed at the end.
@@ -171,6 +175,7 @@ def sweep(
         patience=patience,
         mode=mode,
         num_devices=num_devices,
+        precision=precision,
         checkpoint=checkpoint,
         checkpoint_seconds=checkpoint_seconds,
         progress=progress,
@@ -197,6 +202,7 @@ def run_all(
     mode: Literal["auto", "map", "vmap"],
     num_devices: int | None,
     progress: Progress | None,
+    precision: Literal["float32", "bfloat16"] = "float32",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> list[Any]:
@@ -206,6 +212,8 @@ def run_all(
         raise ArgumentError(f"`binarise` must be None or 'dynamic'; got {binarise!r}.")
     if mode not in ("auto", "map", "vmap"):
         raise ArgumentError(f"`mode` must be 'auto', 'map' or 'vmap'; got {mode!r}.")
+    if precision not in ("float32", "bfloat16"):
+        raise ArgumentError(f"`precision` must be 'float32' or 'bfloat16'; got {precision!r}.")
     arrays = training_data(data)
     if patience is not None:
         check_count("patience", patience)
@@ -225,6 +233,7 @@ def run_all(
         patience=patience,
         mode=("map" if on_cpu else "vmap") if mode == "auto" else mode,
         num_devices=min(num_devices or jax.local_device_count(), jax.local_device_count()),
+        precision=precision,
         checkpoint=checkpoint,
         checkpoint_seconds=float(checkpoint_seconds),
     )
