@@ -122,7 +122,7 @@ def _by_latent(z: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> Any:
 def largest() -> dict[str, Any]:
     """N = M = 60,000 at 50 latents: the densities with all marginals, then the whole `aggregate_posterior`."""
     z, loc, scale = problem(60_000, 60_000, 50)
-    own = np.arange(60_000)
+    own = np.arange(len(z))
     noise = np.random.default_rng(1).normal(size=z.shape)
     z = loc + scale * noise
     before = _peak(reset=True)

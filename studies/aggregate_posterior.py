@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objectives": OBJECTIVES,
         "sprites_objectives": ["elbo", "beta(4)"],
         "seeds": [0, 1],
-        "sprites_seeds": [0, 1, 2],
+        "sprites_seeds": [0, 1],
         "demo_data": 4000,
         "demo_batches": 20,
         "units_samples": 16,
