@@ -169,7 +169,7 @@ def test_chain_interval_covers_the_mean_of_skewed_weights(tail):
         log_w, truth = t * rng.chisquare(8, size=(16, 20_000)), -4 * math.log1p(-2 * t)
     low, high, seen = chain_interval(log_w)
     covered = np.mean((low < truth) & (truth < high))
-    assert 0.93 < covered < 0.96
+    assert 0.935 < covered < 0.963
     assert np.mean(low > truth) < 0.03
     assert seen.mean() == pytest.approx(spread, rel=0.05)
 

@@ -67,8 +67,9 @@ def chain_interval(log_w: Floats, *, level: float = 0.95) -> tuple[Floats, Float
 
     Notes
     -----
-    Hall's transformation as in `skew_interval`, with Student's t and the skewness G₁ corrected for small
-    samples. With 16 chains and log weights that spread by up to 0.4 nats it covers 93–96 % whether
+    Hall's transformation as in `skew_interval`, with Student's t, the skewness G₁ corrected for small
+    samples, and the standard deviation raised by 1/(4(C − 1)): a few draws of skewed weights show too
+    little of it. With 16 chains and log weights that spread by up to 0.4 nats it covers 93–96 % whether
     their tail is to the left or to the right; the log-normal interval (Cox) covers 86–98 % there, as an
     annealed log weight is a sum of squares and keeps their skewness.
 
@@ -82,7 +83,7 @@ def chain_interval(log_w: Floats, *, level: float = 0.95) -> tuple[Floats, Float
         w = np.exp(log_w - top)
         mean = np.mean(w, axis=0)
         u = w / mean
-        s = np.std(u, axis=0, ddof=1)
+        s = np.std(u, axis=0, ddof=1) * (1.0 + 1.0 / (4.0 * (chains - 1)))
         few = chains**2 / ((chains - 1) * max(chains - 2, 1))
         skewness = few * np.mean((u - 1.0) ** 3, axis=0) / np.maximum(s, 1e-300) ** 3
         a = np.where(s > 0, skewness, 0.0) / np.sqrt(chains)
