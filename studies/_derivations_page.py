@@ -53,8 +53,9 @@ def _claim(row: Any) -> list[Text | Math]:
     ]
     if algebra:
         verdict += f" Algebra: {_plain(algebra[-1].removeprefix('algebra: '))}."
-    if not row.checks:
-        verdict += f" {_plain(row.evidence).capitalize()}."
+    if row.verdict.startswith("measured"):
+        evidence = _plain(row.evidence)
+        verdict += f" {evidence[0].upper()}{evidence[1:]}."
     blocks: list[Text | Math] = [
         Text(f"**{row.id}.** {_sentence(row.statement)}"),
         Math(row.latex),
@@ -87,7 +88,8 @@ def _findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
             f"{int(claims['agrees'].sum())} of {len(claims)} claims reach their registered verdict"
             + (f"; not: {', '.join(differ['id'])}" if len(differ) else "")
             + ".",
-            "Each verdict is computed anew from algebra, independent numbers and seeded searches.",
+            "Each verdict is computed anew from algebra, independent numbers and seeded searches; measured ones are read "
+            "from the recorded tables of their studies.",
         )
     ]
     false = claims[claims["verdict"] == "false"]
