@@ -18,6 +18,7 @@ RANKS = {
 }
 
 JOINING = "joining the other processes"  # the first step of every process
+DONE = "the end, with everything done"  # the last
 STEP_FILE = "VAEAUDIT_STEP_FILE"  # variable: where a supervising process finds the step after a crash
 
 

@@ -107,7 +107,7 @@ def finish() -> None:
         import jax
 
         _team.exchange("the end", b"")
-        _team.leave()
+        _team.part()
         _team = None
         jax.distributed.shutdown()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from vaeaudit.core.cluster import JOINING, STEP_FILE, Place, find_place
+from vaeaudit.core.cluster import DONE, JOINING, STEP_FILE, Place, find_place
 from vaeaudit.core.errors import ProcessError
 
 CHILD = "VAEAUDIT_SUPERVISED"
@@ -73,6 +73,8 @@ def _supervise(place: Place) -> None:
         step = Path(folder) / "step"
         code = _run([sys.executable, *sys.orig_argv[1:]], {CHILD: "1", STEP_FILE: str(step)} | QUIET)
         last = step.read_text(encoding="utf-8") if step.exists() else JOINING
+    if code == -signal.SIGABRT and last == DONE:
+        code = 0  # process 0 left first, with everything done
     if code < 0:
         click.echo(f"error: {_how_it_ended(place, -code, last)}", err=True)
         code = STOPPED - code if -code in (signal.SIGTERM, signal.SIGINT) else 1
