@@ -248,6 +248,7 @@ def main() -> None:
     parser.add_argument("--pythae", metavar="FOLDER", help="where pythae is installed")
     parser.add_argument("--accelerator", action="store_true", help="many models on one device instead")
     arguments = parser.parse_args()
+    os.environ["TQDM_DISABLE"] = "1"  # pythae's progress bars
     if not arguments.accelerator:
         configure_devices(compilation_cache=False)
     shown = io.StringIO()
@@ -277,6 +278,7 @@ def _measure(arguments: argparse.Namespace) -> tuple[str, dict]:
         return "sweep_accelerator", {"machine": machine(), **record}
     import torch
 
+    torch.set_num_threads(1)  # of this process, which trains only to compare the ELBO
     record = {"machine": {**machine(), "torch": torch.__version__}, "nets": {}, "same_elbo": {}}
     print(json.dumps(record["machine"]))
     for name, net in ((name, NETS[name]) for name in arguments.nets):

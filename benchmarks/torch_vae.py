@@ -98,10 +98,8 @@ def tuned_loop(net: Net, data: np.ndarray, epochs: int, seed: int = 0) -> None:
 def pythae_loop(net: Net, data: np.ndarray, epochs: int, seed: int = 0) -> None:
     """Pythae's own `BaseTrainer` and `VAE` around the same network; it must be importable."""
     import logging
-    import os
     import tempfile
 
-    os.environ["TQDM_DISABLE"] = "1"
     logging.disable(logging.WARNING)
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAEConfig
