@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     if config["task"] == "demo":
         return _demonstrate(config)
     if config["task"] == "train":
-        return _train(config)
+        return _train(config, cell.scratch)
     return (_measure if config["task"] == "measure" else _disentangle)(config, results[cell.needs[0]])
 
 
@@ -186,7 +187,7 @@ def _build(rng_key: Any, *, group: str) -> va.NeuralVAE:
     return va.mlp_vae(rng_key, event_shape=_load(group).event_shape, **GROUPS[group]["model"])
 
 
-def _train(config: Mapping[str, Any]) -> CellResult:
+def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
     group = config["group"]
     data = _load(group)
     sweep = va.sweep(
@@ -197,6 +198,7 @@ def _train(config: Mapping[str, Any]) -> CellResult:
         epochs=config["epochs"],
         batch_size=config["batch_size"],
         learning_rate=config["learning_rate"],
+        checkpoint=scratch,
         progress=va.training_progress(f"train {group}"),
     )
     return CellResult(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -109,7 +110,7 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     """Train, measure, follow the paths or train in pairs."""
     task = cell.config["task"]
     if task == "train":
-        return _train(cell.config)
+        return _train(cell.config, cell.scratch)
     if task == "measure":
         return _measure(cell.config, results[cell.needs[0]])
     if task == "pairs":
@@ -136,7 +137,7 @@ def _objectives(config: Mapping[str, Any]) -> list[str]:
     return [*names, AUTOENCODER] if config["autoencoder"] else names
 
 
-def _train(config: Mapping[str, Any]) -> CellResult:
+def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
     data = va.load_data(**DATA)
     arrays, history = {}, []
     for latent_dim in config["latents"]:
@@ -149,6 +150,7 @@ def _train(config: Mapping[str, Any]) -> CellResult:
             batch_size=config["batch_size"],
             learning_rate=config["learning_rate"],
             schedule="cosine",
+            checkpoint=scratch / str(latent_dim) if scratch else None,
             progress=va.training_progress(f"train {latent_dim} latents"),
         )
         arrays |= {f"{latent_dim}:{k}": v for k, v in va.stack_models(sweep.models).items()}

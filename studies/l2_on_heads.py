@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -74,7 +75,7 @@ def plan(settings: Mapping[str, Any]) -> list[Cell]:
 def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     """Train, measure the models, or measure the gradient's noise."""
     if cell.key == "train":
-        return _train(cell.config)
+        return _train(cell.config, cell.scratch)
     return (_measure if cell.key == "measure" else _noise)(cell.config, results["train"])
 
 
@@ -87,7 +88,7 @@ def _objectives(config: Mapping[str, Any]) -> list[str]:
     return ["elbo", *heads, *[f"beta({w:g})" for w in config["kl_weights"]]]
 
 
-def _train(config: Mapping[str, Any]) -> CellResult:
+def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
     data = va.load_data(**DATA)
     sweep = va.sweep(
         functools.partial(_build),
@@ -98,6 +99,7 @@ def _train(config: Mapping[str, Any]) -> CellResult:
         batch_size=config["batch_size"],
         learning_rate=config["learning_rate"],
         schedule="cosine",
+        checkpoint=scratch,
         progress=va.training_progress("train"),
     )
     return CellResult({"history": sweep.history}, va.stack_models(sweep.models), {"data_sha256": data.sha256})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     if config["task"] == "theory":
         return _theory(config["objectives"])
     if config["task"] == "train":
-        return _train(config)
+        return _train(config, cell.scratch)
     trained = results[cell.needs[0]]
     if "missing" in trained.record:
         return CellResult(record=trained.record)
@@ -167,7 +168,7 @@ def _build(rng_key: Any, *, group: str) -> va.NeuralVAE:
     return va.mlp_vae(rng_key, event_shape=_load(group).event_shape, **GROUPS[group]["model"])
 
 
-def _train(config: Mapping[str, Any]) -> CellResult:
+def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
     """The same run cut at each snapshot: with a constant step size a shorter run is a prefix."""
     group = config["group"]
     try:
@@ -185,6 +186,7 @@ def _train(config: Mapping[str, Any]) -> CellResult:
             epochs=epochs,
             batch_size=config["batch_size"],
             learning_rate=config["learning_rate"],
+            checkpoint=scratch / str(epochs) if scratch else None,
             progress=va.training_progress(f"train {group}, {epochs} epochs"),
         )
         arrays |= {f"{epochs}:{name}": value for name, value in va.stack_models(sweep.models).items()}

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -104,7 +105,7 @@ def plan(settings: Mapping[str, Any]) -> list[Cell]:
 def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     """Train the rows of one k, or measure them."""
     if cell.config["task"] == "train":
-        return _train(cell.config)
+        return _train(cell.config, cell.scratch)
     return _measure(cell.config, results[cell.needs[0]])
 
 
@@ -126,7 +127,7 @@ def _builder(config: Mapping[str, Any], train: np.ndarray) -> Any:
     )
 
 
-def _train(config: Mapping[str, Any]) -> CellResult:
+def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
     train, _, data = _data(config)
     epochs, factor = schedule(config["growth"])
     sweep = va.sweep(
@@ -141,6 +142,7 @@ def _train(config: Mapping[str, Any]) -> CellResult:
         binarise="dynamic",
         # the paper's ε belongs to the gradient of the sum over the minibatch
         adam=(0.9, 0.999, config["epsilon"] / config["batch_size"]),
+        checkpoint=scratch,
         progress=va.training_progress(f"train k={config['draws']}"),
     )
     names = {o.name: label for label, o in objectives(config["draws"]).items()}
