@@ -20,7 +20,7 @@ QUICK = "--xla_backend_optimization_level=0"  # compiles in half the time; the s
 
 def clean(devices=1, flags=QUICK, **variables):
     """The environment without settings of other runs, and with forced CPU devices."""
-    dropped = ("JAX_", "VAEAUDIT_", "SLURM_", "OMPI_", "PMI_", "XLA_")
+    dropped = ("TF_CPP_", "JAX_", "VAEAUDIT_", "SLURM_", "OMPI_", "PMI_", "XLA_")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     forced = f"--xla_force_host_platform_device_count={devices} {flags}"
     return {**kept, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": forced, **variables}
