@@ -17,6 +17,7 @@ from _aggregate_findings import (
 from _aggregate_tables import (
     bounds_table,
     by_batch_size,
+    claims,
     closest,
     disagreement,
     drawable,
@@ -239,6 +240,7 @@ def score_section(scores: pd.DataFrame) -> Section:
             Table(
                 "score_differences", "Difference to the ELBO from the same seed.", score_differences(scores)
             ),
+            Table("claims", "Claim D8 of the derivations, decided by this table.", claims(scores)),
         ],
     )
 

@@ -189,6 +189,37 @@ def score_differences(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def claims(scores: pd.DataFrame) -> pd.DataFrame:
+    """D8, that β > 1 disentangles: by MIG, the D of DCI and SAP against the ELBO of the same seed.
+
+    Supported where every β raises a score and none falls, contradicted where scores only fall,
+    undecided where no interval excludes 0; in between it holds under conditions.
+    """
+    judged = score_differences(scores)
+    judged = judged[
+        judged["score"].isin(["mig", "disentanglement", "sap"]) & judged["objective"].str.startswith("beta(")
+    ]
+    if judged.empty:
+        return pd.DataFrame(columns=["claim", "verdict", "evidence"])
+    risen, fallen = judged["lower"] > 0, judged["upper"] < 0
+    everywhere = set(judged.loc[risen, "objective"]) == set(judged["objective"])
+    if not (risen.any() or fallen.any()):
+        verdict = "undecided"
+    elif not risen.any():
+        verdict = "contradicted"
+    else:
+        verdict = "supported" if everywhere and not fallen.any() else "holds under conditions"
+    seeds = int(judged["num_seeds"].min())
+    evidence = f"sprites, difference to the ELBO over {seeds} seeds: " + "; ".join(
+        f"{name} "
+        + ", ".join(
+            f"{r.score} {r.difference:+.3f} [{r.lower:+.3f}, {r.upper:+.3f}]" for r in part.itertuples()
+        )
+        for name, part in judged.groupby("objective", sort=False)
+    )
+    return pd.DataFrame([{"claim": "D8", "verdict": verdict, "evidence": evidence}])
+
+
 def scores_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
     """Scores, rate and distortion per objective, with intervals over seeds."""
     return va.tables.over_seeds(scores, by=["objective"], values=[*SCORES, "rate", "distortion"])

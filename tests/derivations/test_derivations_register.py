@@ -56,7 +56,7 @@ def test_empirical_rows_are_left_to_a_study(table):
         "C5b": "kl_scale",
         "C7": "kl_scale",
         "C15": "kl_scale",
-        "D8": "regularized_autoencoder",
+        "D8": "aggregate_posterior",
     }.items():
         assert verdicts[row].startswith(f"measured by {study}")
 

@@ -114,6 +114,7 @@ CLAIMS = (
         met_in="β-VAE papers.",
         source=DISCUSSION["D"],
         registered="measured",
-        measured_by="regularized_autoencoder",
+        measured_by="aggregate_posterior",
+        measured="holds under conditions",
     ),
 )

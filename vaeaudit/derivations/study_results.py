@@ -83,6 +83,7 @@ def _command(results_json: str | Path, study: str, preset: str) -> str:
     if not provenance.is_file():
         return f"vaeaudit run {study} --preset {preset}"
     words = shlex.split(json.loads(provenance.read_text(encoding="utf-8"))["command"])
+    words = ["run" if word == "report" else word for word in words[:2]] + words[2:]  # which made the numbers
     for option in ("--output", "--data-dir"):
         if option in words:
             place = words.index(option)
