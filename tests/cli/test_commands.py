@@ -277,9 +277,12 @@ def test_interrupt_keeps_cells_and_prints_the_command_that_goes_on(tmp_path):
     shutil.copy(TOY, tmp_path / "toy.py")
     words = [sys.executable, "toy.py", "--no-report", "--output", "my results"]
     slow = {**os.environ, "TOY_SECONDS": "0.5"}
+    # a child inherits an ignored Ctrl-C, as that of a job in the background is
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         words, cwd=tmp_path, env=slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     while "[1/5] cell 0" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import vaeaudit
-from vaeaudit.core.processes import num_processes
 from vaeaudit.report.provenance import git_commit, versions
 
 _PACKAGES = ("jax", "jaxlib", "numpyro", "equinox", "optax", "numpy", "scipy", "pandas")
@@ -41,6 +40,8 @@ def _devices() -> str:
     if jax is None or not hasattr(jax, "devices"):
         return "jax was not used"
     devices = jax.devices()
+    from vaeaudit.core.processes import num_processes  # loads numpy, which --help must not wait for
+
     many = f" in {num_processes()} processes" if num_processes() > 1 else ""
     return f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform}){many}"
 
