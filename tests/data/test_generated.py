@@ -1,12 +1,14 @@
 """Data sets that need no files: digits, linear-Gaussian draws, sprites."""
 
+import importlib.machinery
+
 import numpy as np
 import oracles
 import pytest
 import sklearn.datasets
 from statistical import assert_mean
 
-from vaeaudit.core.errors import ArgumentError, ChecksumError
+from vaeaudit.core.errors import ArgumentError, ChecksumError, DataMissingError
 from vaeaudit.data import digits
 from vaeaudit.data.registry import load_data
 from vaeaudit.data.sprites import FACTOR_SIZES
@@ -49,11 +51,33 @@ def test_the_forms_of_the_digits_are_one_split():
     assert set(grey.test_labels) == set(range(10))
 
 
-def test_other_digits_in_scikit_learn_are_noticed(monkeypatch):
+def _install(monkeypatch, folder, changed=None):
+    """A stand-in for the installed scikit-learn, with digits or without."""
+    if changed is not None:
+        (folder / "datasets" / "data").mkdir(parents=True)
+        np.savetxt(folder / "datasets" / "data" / "digits.csv.gz", changed, delimiter=",")
+    spec = importlib.machinery.ModuleSpec("sklearn", None, origin=str(folder / "__init__.py"))
+    monkeypatch.setattr(digits, "find_spec", lambda name: spec)
+
+
+def test_the_digits_are_those_of_scikit_learns_own_reader():
     raw = sklearn.datasets.load_digits()
-    raw.images[0, 0, 0] += 1
-    monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: raw)
+    pixels, labels = digits._bundled()
+    np.testing.assert_array_equal(pixels, raw.images)
+    np.testing.assert_array_equal(labels, raw.target)
+
+
+def test_other_digits_in_scikit_learn_are_noticed(monkeypatch, tmp_path):
+    raw = sklearn.datasets.load_digits()
+    raw.data[0, 0] += 1
+    _install(monkeypatch, tmp_path, np.column_stack([raw.data, raw.target]))
     with pytest.raises(ChecksumError, match="installed scikit-learn"):
+        load_data("digits")
+
+
+def test_a_scikit_learn_without_digits_is_named(monkeypatch, tmp_path):
+    _install(monkeypatch, tmp_path)
+    with pytest.raises(DataMissingError, match=r"digits\.csv\.gz, which is not there"):
         load_data("digits")
 
 
