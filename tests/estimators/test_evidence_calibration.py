@@ -77,14 +77,16 @@ def test_annealing_intervals_that_are_given_hold(calibration, latents, scale, sh
     assert abs(row["mean_ratio"] - 1) < 5 * row["mean_ratio_se"]
 
 
-BRACKETS = [(2, 0.8, 0.3, 0.1), (10, 0.8, 0.3, 0.1), (10, 0.6, 0.0, 0.1), (32, 0.8, 0.3, 1.0)]
+BRACKETS = [
+    (2, 0.8, 0.3, 300, 0.1), (10, 0.8, 0.3, 300, 0.1), (10, 0.6, 0.0, 3000, 0.1), (32, 0.8, 0.3, 300, 1.0),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("latents", "scale", "shift", "widest"), BRACKETS)
-def test_brackets_hold_the_truth_and_are_narrow(calibration, latents, scale, shift, widest):
+@pytest.mark.parametrize(("latents", "scale", "shift", "temperatures", "widest"), BRACKETS)
+def test_brackets_hold_the_truth_and_are_narrow(calibration, latents, scale, shift, temperatures, widest):
     """350 data each, 1,400 in all: each datum's bracket errs in 2.5 %, so that 95 % is three se away."""
     model = calibration.exact_model(latents).mismatched(scale, shift)
-    found = va.evidence_bracket(model, 4, 350, num_temperatures=300, start="encoder", batch_size=350)
+    found = va.evidence_bracket(model, 4, 350, num_temperatures=temperatures, start="encoder", batch_size=350)
     truth = model.exact_log_evidence(found.x)
     frame = found.per_datum
     low, high = found.interval
@@ -114,7 +116,7 @@ def test_memory_is_flat_and_cost_linear_up_to_a_million_draws():
         return json.loads(done.stdout.splitlines()[-1])
 
     small, _ = measure(100)
-    _, seconds = measure(200_000)
-    large, longer = measure(1_000_000)
+    large, seconds = measure(1_000_000)
+    _, longer = measure(4_000_000)
     assert large - small < 60  # MiB; a million draws of 4 data in one piece would be 128 and more
-    assert 3.0 < longer / seconds < 7.5
+    assert 3.0 < longer / seconds < 5.0
