@@ -36,7 +36,7 @@ PICTURES = 10
 def region_figure(posterior: pd.DataFrame, group: str) -> Any:
     """Trained (|μ|, σ) of each objective over the region where the penalty is below the KL."""
     part = posterior[posterior["group"] == group]
-    scale = np.geomspace(max(1e-3, part["scale"].min() * 0.7), 3.0, 400)
+    scale = np.geomspace(max(1e-30, part["scale"].min() * 0.7), 3.0, 400)
     limit = va.loc_range_below_kl("wasserstein", scale).upper
     with style():
         figure = new_figure(FULL, 3.6)
