@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
+from _bound_table import bound_table
 
 import vaeaudit as va
 from vaeaudit.report import Finding
@@ -48,19 +49,6 @@ def against_elbo(frames: Mapping[str, pd.DataFrame], quantity: str = "log_eviden
         columns = ["group", "objective", "value", "lower", "upper", "num_seeds"]
         return pd.DataFrame(columns=columns)
     return va.tables.over_seeds(paired, by=["group", "objective"], values=["difference"])
-
-
-def bound_table(bounds: pd.DataFrame) -> pd.DataFrame:
-    """Share of held-out data certified above log p(x), seeds together."""
-    pooled = bounds.groupby(["group", "objective", "claims_bound"], sort=False, as_index=False).agg(
-        num_data=("num_data", "sum"),
-        num_exceeding=("num_exceeding", "sum"),
-        num_undecided=("num_undecided", "sum"),
-        mean_excess=("mean_excess", "mean"),
-        largest_excess=("largest_excess", "max"),
-    )
-    pooled.insert(5, "share_exceeding", pooled["num_exceeding"] / pooled["num_data"])
-    return pooled
 
 
 def _names(objectives: Any) -> str:

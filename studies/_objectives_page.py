@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _objectives_findings import QUANTITIES, against_elbo, bound_table, by_seed, findings, gather, verdict
+from _bound_table import bound_table
+from _objectives_findings import QUANTITIES, against_elbo, by_seed, findings, gather, verdict
 
 import vaeaudit as va
 from vaeaudit.report import Figure, Math, Page, Section, Table, Text

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _penalty_tables import PENALTY, bound_table, final_cosines, mean_losses, peaks, repeatability
+from _bound_table import bound_table
+from _penalty_tables import PENALTY, final_cosines, mean_losses, peaks, repeatability
 
 import vaeaudit as va
 from vaeaudit.report import Finding

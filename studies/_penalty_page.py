@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _bound_table import bound_table
 from _penalty_findings import findings
 from _penalty_tables import (
     PENALTY,
-    bound_table,
     by_region,
     claims,
     final_cosines,

@@ -97,19 +97,6 @@ def by_region(per_datum: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def bound_table(bounds: pd.DataFrame) -> pd.DataFrame:
-    """Data certified above log p(x), seeds together."""
-    pooled = bounds.groupby(["group", "objective", "claims_bound"], sort=False, as_index=False).agg(
-        num_data=("num_data", "sum"),
-        num_exceeding=("num_exceeding", "sum"),
-        num_undecided=("num_undecided", "sum"),
-        mean_excess=("mean_excess", "mean"),
-        largest_excess=("largest_excess", "max"),
-    )
-    pooled.insert(5, "share_exceeding", pooled["num_exceeding"] / pooled["num_data"])
-    return pooled
-
-
 def omitted(posterior: pd.DataFrame) -> pd.DataFrame:
     """How often and by how much the stand-in is below the KL at the trained (μ, σ)."""
     rows = []
