@@ -119,17 +119,22 @@ def unit_variances(latents: pd.DataFrame) -> Any:
                     variance, np.full(len(part), at), linestyle="none", marker="|", color=look.colour,
                     markersize=8, markeredgewidth=1.6,
                 )  # fmt: skip
-        axes.axvline(0.01, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        _threshold(axes)
         axes.annotate(
             "usual threshold", (0.01, 1.0), xycoords=("data", "axes fraction"), xytext=(3, 1),
             textcoords="offset points", color=SOFT, fontsize=7.5,
         )  # fmt: skip
-        axes.set_xscale("log")
         axes.set_yticks(range(len(objectives)), objectives)
         axes.set_ylim(len(objectives) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("variance over data of the posterior mean, one mark per latent, one row per seed")
     return figure
+
+
+def _threshold(axes: Any) -> None:
+    """The usual threshold, on a logarithmic axis of variances."""
+    axes.axvline(0.01, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+    axes.set_xscale("log")
 
 
 def ablation(frame: pd.DataFrame) -> Any:
@@ -150,9 +155,8 @@ def ablation(frame: pd.DataFrame) -> Any:
                     linestyle="none",
                 )
             )  # fmt: skip
-        axes.axvline(0.01, color=INK, linewidth=0.8, linestyle=(0, (1, 2)))
+        _threshold(axes)
         axes.axhline(0.0, color=FAINT, linewidth=0.8, zorder=0)
-        axes.set_xscale("log")
         axes.set(xlabel="variance over data of the posterior mean", ylabel="loss of log p(x) (nats)")
         legend_below(figure, handles, list(look))
     return figure

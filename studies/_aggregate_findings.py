@@ -17,6 +17,7 @@ from _aggregate_tables import (
     reversals,
     row_of,
     score_differences,
+    score_text,
 )
 
 from vaeaudit.report.page import Finding
@@ -207,7 +208,7 @@ def about_scores(scores: pd.DataFrame) -> list[Finding]:
     found = []
     for objective, part in score_differences(scores).groupby("objective", sort=False):
         up, down = part[part["lower"] > 0], part[part["upper"] < 0]
-        words = [f"{r.score} {r.difference:+.3f} [{r.lower:+.3f}, {r.upper:+.3f}]" for r in part.itertuples()]
+        words = [score_text(r) for r in part.itertuples()]
         what = f"{objective} on sprites raises " + (
             f"{_listed(list(up['score']))} beyond the scatter between seeds"
             if len(up)

@@ -22,7 +22,6 @@ from _aggregate_tables import (
     disagreement,
     drawable,
     errors_by_form,
-    gather,
     over_seeds,
     plateaus,
     reversals,
@@ -38,14 +37,14 @@ from vaeaudit.report.page import Figure, Math, Page, Section, Table, Text
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
     """Bounds over seeds per objective, one row each."""
     del settings
-    return bounds_table(over_seeds(gather(results)["quantities"]))
+    return bounds_table(over_seeds(va.tables.gather(results)["quantities"]))
 
 
 def page(
     settings: Mapping[str, Any], results: Mapping[str, va.CellResult], *, groups: Mapping[str, Any]
 ) -> Page:
     """Build the report from the stored frames."""
-    frames = gather(results)
+    frames = va.tables.gather(results)
     hull = over_seeds(frames["quantities"])
     findings = [
         *about_known_answer(frames["forms"], frames["known"]),

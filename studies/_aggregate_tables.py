@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,15 +26,6 @@ MEASURES = {
     "sliced_wasserstein": "on aggregate: sliced W₂²",
     "squared_mmd": "on aggregate: MMD²",
 }
-
-
-def gather(results: Mapping[str, va.CellResult]) -> dict[str, pd.DataFrame]:
-    """Stack each kind of frame over all cells."""
-    frames: dict[str, list[pd.DataFrame]] = {}
-    for result in results.values():
-        for name, frame in result.frames.items():
-            frames.setdefault(name, []).append(frame)
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
 
 
 def row_of(frame: pd.DataFrame, **where: Any) -> pd.Series:
@@ -189,6 +179,11 @@ def score_differences(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def score_text(row: Any) -> str:
+    """A score's difference with its interval, as findings and claims quote it."""
+    return f"{row.score} {va.tables.with_interval(row.difference, row.lower, row.upper, '+.3f')}"
+
+
 def claims(scores: pd.DataFrame) -> pd.DataFrame:
     """D8, that β > 1 disentangles: by MIG, the D of DCI and SAP against the ELBO of the same seed.
 
@@ -211,10 +206,7 @@ def claims(scores: pd.DataFrame) -> pd.DataFrame:
         verdict = "supported" if everywhere and not fallen.any() else "holds under conditions"
     seeds = int(judged["num_seeds"].min())
     evidence = f"sprites, difference to the ELBO over {seeds} seeds: " + "; ".join(
-        f"{name} "
-        + ", ".join(
-            f"{r.score} {r.difference:+.3f} [{r.lower:+.3f}, {r.upper:+.3f}]" for r in part.itertuples()
-        )
+        f"{name} " + ", ".join(score_text(r) for r in part.itertuples())
         for name, part in judged.groupby("objective", sort=False)
     )
     return pd.DataFrame([{"claim": "D8", "verdict": verdict, "evidence": evidence}])

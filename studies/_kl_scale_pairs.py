@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from _networks import as_linear, weight_vector
 
 import vaeaudit as va
 
@@ -28,24 +29,6 @@ def _linear(rng_key: Any, *, data_dim: int, noise_scale: float) -> va.NeuralVAE:
         likelihood="gaussian",
         likelihood_scale=noise_scale,
     )
-
-
-def _exact(model: Any, noise_scale: float) -> va.LinearGaussianVAE:
-    """The network as the model whose log p(x) is known, read under a noise scale of choice."""
-    layer, encoder = model.decoder.layers[0], model.encoder
-    return va.LinearGaussianVAE(
-        weight=layer.weight,
-        bias=layer.bias,
-        noise_scale=noise_scale,
-        enc_weight=encoder.loc_head.weight,
-        enc_bias=encoder.loc_head.bias,
-        enc_scale=np.exp(encoder.log_scale_head.bias),
-    )
-
-
-def _numbers(model: Any) -> np.ndarray:
-    leaves = jax.tree.leaves(eqx.filter((model.encoder, model.decoder), eqx.is_inexact_array))
-    return np.concatenate([np.asarray(leaf, dtype=float).ravel() for leaf in leaves])
 
 
 def same_path(config: Mapping[str, Any]) -> pd.DataFrame:
@@ -73,13 +56,15 @@ def same_path(config: Mapping[str, Any]) -> pd.DataFrame:
             for scale, name in ((LINEAR_SCALE, f"beta({beta:g})"), (implied, "elbo"))
         )
         for seed, a, b in zip(config["seeds"], wide, narrow, strict=True):
-            start = _numbers(_linear(seed, data_dim=size, noise_scale=LINEAR_SCALE))
-            apart = np.linalg.norm(_numbers(a) - _numbers(b)) / np.linalg.norm(_numbers(a) - start)
+            start = weight_vector(_linear(seed, data_dim=size, noise_scale=LINEAR_SCALE))
+            apart = np.linalg.norm(weight_vector(a) - weight_vector(b)) / np.linalg.norm(
+                weight_vector(a) - start
+            )
             row = {"weight": beta, "seed": seed, "relative_distance": float(apart)}
             for name, model in (
-                ("scaled_nominal", _exact(a, LINEAR_SCALE)),
-                ("scaled_implied", _exact(a, implied)),
-                ("elbo_implied", _exact(b, implied)),
+                ("scaled_nominal", as_linear(a, LINEAR_SCALE)),
+                ("scaled_implied", as_linear(a, implied)),
+                ("elbo_implied", as_linear(b, implied)),
             ):
                 row[f"log_evidence_{name}"] = float(model.exact_log_evidence(data.test).mean())
             rows.append(row)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _claims import claim_findings, claims_table
 
 import vaeaudit as va
 from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
@@ -73,6 +74,10 @@ def rate_drop(models: pd.DataFrame) -> pd.DataFrame:
     return va.tables.over_seeds(part, by=["objective", "weight"], values=["drop"])
 
 
+def _span(row: Any) -> str:
+    return va.tables.with_interval(row["value"], row["lower"], row["upper"])
+
+
 def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """What the tables decide."""
     models, table = frames["models"], slopes(frames["noise"])
@@ -84,40 +89,26 @@ def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = [
         ("B2b", "L2 on the heads pulls towards collapse, as a larger KL weight does",
          "supported" if drop["lower"] > 0 else "undecided",
-         f"`{drop['objective']}` lowers the rate by {drop['value']:.2f} [{drop['lower']:.2f}, {drop['upper']:.2f}] nats"),
+         f"`{drop['objective']}` lowers the rate by {_span(drop)} nats"),
         ("B2a", "With L2 on the heads the ELBO stays a lower bound",
          "supported" if exceeding == 0 else "contradicted",
          f"{exceeding} of {tested} held-out data certified above log p(x)"),
         ("B3", "One ε per batch is fine",
          "contradicted" if shared["lower"] > own["upper"] else "undecided",
-         f"log–log slope of the gradient's variance {late['range'].iloc[0]} on: {own['value']:.2f} "
-         f"[{own['lower']:.2f}, {own['upper']:.2f}] with one draw per datum, {shared['value']:.2f} "
-         f"[{shared['lower']:.2f}, {shared['upper']:.2f}] with one per batch: unbiased, but larger batches do not average it"),
+         f"log–log slope of the gradient's variance {late['range'].iloc[0]} on: {_span(own)} "
+         f"with one draw per datum, {_span(shared)} with one per batch: unbiased, but larger batches do not average it"),
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["claim", "statement", "verdict", "evidence"])
-
-
-def gather(results: Mapping[str, va.CellResult]) -> dict[str, pd.DataFrame]:
-    """All cells' frames by name."""
-    return {name: frame for result in results.values() for name, frame in result.frames.items()}
+    return claims_table(rows)
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
     """The claims and their verdicts."""
-    return claims(gather(results))
+    return claims(va.tables.gather(results))
 
 
 def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
     """What the tables say, in plain words."""
-    level = {"supported": "pass", "contradicted": "warn", "undecided": "unreliable"}
-    found = [
-        Finding(
-            level[r.verdict],
-            f"{r.statement[0].upper()}{r.statement[1:]}: {r.verdict} ({r.claim}).",
-            r.evidence + ".",
-        )
-        for r in claims(frames).itertuples()
-    ]
+    found = claim_findings(claims(frames))
     noise = noise_table(frames["noise"])
     largest = noise[noise["batch_size"] == noise["batch_size"].max()].set_index("noise")["value"]
     found.append(
@@ -169,7 +160,7 @@ def _slope_text(table: pd.DataFrame) -> str:
 
 def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> Page:
     """The report."""
-    frames = gather(results)
+    frames = va.tables.gather(results)
     judged, noise, models = claims(frames), noise_table(frames["noise"]), means(frames["models"])
     excess = against_kl_curve(frames["models"])
     return Page(

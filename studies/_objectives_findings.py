@@ -14,15 +14,6 @@ from vaeaudit.report import Finding
 QUANTITIES = ("log_evidence", "elbo", "inference_gap", "rate", "distortion", "active_units")
 
 
-def gather(results: Mapping[str, va.CellResult]) -> dict[str, pd.DataFrame]:
-    """Stack each kind of frame over all cells."""
-    frames: dict[str, list[pd.DataFrame]] = {}
-    for result in results.values():
-        for name, frame in result.frames.items():
-            frames.setdefault(name, []).append(frame)
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
-
-
 def by_seed(frames: Mapping[str, pd.DataFrame], names: tuple[str, ...] = QUANTITIES) -> pd.DataFrame:
     """One row per group, objective and seed; the middle of a bracket where there is no point estimate.
 
@@ -56,7 +47,7 @@ def _names(objectives: Any) -> str:
 
 
 def _span(row: Any) -> str:
-    return f"{row.value:+.2f} [{row.lower:+.2f}, {row.upper:+.2f}]"
+    return va.tables.with_interval(row.value, row.lower, row.upper, "+.2f")
 
 
 def findings(settings: Mapping[str, Any], frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
@@ -204,7 +195,7 @@ def _against_elbo_sentence(frames: Mapping[str, pd.DataFrame]) -> str:
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
     """One row per group and objective: means over seeds."""
-    frames = gather(results)
+    frames = va.tables.gather(results)
     wide = by_seed(frames).groupby(["group", "objective"], sort=False).mean(numeric_only=True)
     table = wide.drop(columns=["seed"]).reset_index()
     if "bounds" in frames:

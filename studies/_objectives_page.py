@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _bound_table import bound_table
-from _objectives_findings import QUANTITIES, against_elbo, by_seed, findings, gather, verdict
+from _objectives_findings import QUANTITIES, against_elbo, by_seed, findings, verdict
 
 import vaeaudit as va
 from vaeaudit.report import Figure, Math, Page, Section, Table, Text
@@ -21,7 +21,7 @@ def page(
     groups: Mapping[str, Mapping[str, Any]],
 ) -> Page:
     """Compose the report."""
-    frames = gather(results)
+    frames = va.tables.gather(results)
     chosen = {name: groups[name] for name in settings["groups"]}
     sections = [
         _design(settings, chosen),

@@ -14,8 +14,8 @@ import vaeaudit as va
 from vaeaudit.report import Finding
 
 
-def _signed(row: Any) -> str:
-    return f"{row.value:.2f} [{row.lower:.2f}, {row.upper:.2f}]"
+def _span(row: Any, of: str = "value", digits: int = 2) -> str:
+    return va.tables.with_interval(row[of], row["lower"], row["upper"], f".{digits}f")
 
 
 def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Finding]:
@@ -48,8 +48,8 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
                 found.append(
                     Finding(
                         "warn" if row.lower > 0 else "info",
-                        f"Training with `{row.objective}` instead of the ELBO loses {_signed(row)} nats of held-out "
-                        f"log p(x) per datum in `{row.group}`"
+                        f"Training with `{row.objective}` instead of the ELBO loses {_span(row._asdict())} nats of "
+                        f"held-out log p(x) per datum in `{row.group}`"
                         + ("." if clear else ": not told apart from 0."),
                         f"Same seeds, {row.num_seeds} of them, t interval.",
                     )
@@ -65,8 +65,8 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
                             if row.lower > 0
                             else "shows no repeatable regions"
                         )
-                        + f": rank correlation between trainings {row.rank_correlation:.2f} "
-                        f"[{row.lower:.2f}, {row.upper:.2f}]; the worst tenth of the data lose "
+                        + f": rank correlation between trainings {_span(row._asdict(), 'rank_correlation')}; "
+                        f"the worst tenth of the data lose "
                         f"{row.loss_highest_tenth:.2f} nats, the best tenth {row.loss_lowest_tenth:.2f}.",
                         "Independent trainings agree on who loses only if the loss belongs to the data.",
                     )
@@ -131,7 +131,7 @@ def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Findin
                 Finding(
                     "warn" if phi["upper"] < 0.9 else "info",
                     f"At the end of training in `{group}` the penalty pushes the encoder at a cosine of "
-                    f"{phi['cosine']:.2f} [{phi['lower']:.2f}, {phi['upper']:.2f}] to the direction that closes the "
+                    f"{_span(phi, 'cosine')} to the direction that closes the "
                     "gap to the posterior; the ELBO's cosine is 1 by identity.",
                 )
             )
@@ -139,8 +139,8 @@ def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Findin
             found.append(
                 Finding(
                     "info",
-                    f"In `{group}` the penalty's decoder gradient has a cosine of {theta['cosine']:.3f} "
-                    f"[{theta['lower']:.3f}, {theta['upper']:.3f}] with that of log p(x) at its own parameters.",
+                    f"In `{group}` the penalty's decoder gradient has a cosine of "
+                    f"{_span(theta, 'cosine', 3)} with that of log p(x) at its own parameters.",
                     "In θ every stand-in for the KL pushes exactly as the ELBO does; the encoder makes the difference.",
                 )
             )

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _bound_table import bound_table
+from _penalty_figures import alignment, region
 from _penalty_findings import findings
 from _penalty_tables import (
     PENALTY,
     by_region,
     claims,
     final_cosines,
-    gather,
     losses,
     mean_losses,
     omitted,
@@ -23,7 +23,6 @@ from _penalty_tables import (
 )
 
 import vaeaudit as va
-from vaeaudit.figures.style import COLOURS, FULL, SOFT, looks, new_figure, style
 from vaeaudit.report import Figure, Math, Page, Section, Table, Text
 
 TITLE = "May the KL be replaced by a penalty on μ and σ?"
@@ -33,43 +32,9 @@ QUESTION = (
 PICTURES = 10
 
 
-def region_figure(posterior: pd.DataFrame, group: str) -> Any:
-    """Trained (|μ|, σ) of each objective over the region where the penalty is below the KL."""
-    part = posterior[posterior["group"] == group]
-    scale = np.geomspace(max(1e-30, part["scale"].min() * 0.7), 3.0, 400)
-    limit = va.loc_range_below_kl("wasserstein", scale).upper
-    with style():
-        figure = new_figure(FULL, 3.6)
-        axes = figure.subplots()
-        axes.fill_between(scale, 0, np.nan_to_num(limit), color=COLOURS[4], alpha=0.25, linewidth=0)
-        handles = {}
-        for name, look in looks(part["objective"].unique()).items():
-            rows = part[part["objective"] == name]
-            handles[name] = axes.scatter(
-                rows["scale"], rows["loc"].abs(), s=7, c=look.colour, marker=look.marker, alpha=0.5,
-                linewidths=0, rasterized=True,
-            )  # fmt: skip
-        axes.axvline(1.0, color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)))
-        axes.set(xscale="log", xlabel="σ", ylabel="|μ|")
-        axes.set_ylim(0, float(part["loc"].abs().quantile(0.995)) * 1.05)
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
-    return figure
-
-
-def alignment_figure(path: pd.DataFrame, group: str, target: str, parameters: str, y: str) -> Any:
-    """One quantity of the alignment over epochs, one line per objective."""
-    part = path[(path["group"] == group) & (path["target"] == target) & (path["parameters"] == parameters)]
-    lower, upper = ("lower", "upper") if y == "cosine" else (f"{y}_lower", f"{y}_upper")
-    label = "cosine" if y == "cosine" else "nats per unit step"
-    return va.figures.curves(
-        part.dropna(subset=[y]), x="epoch", y=y, hue="objective", lower=lower, upper=upper,
-        log_x=True, reference=0.0, y_label=label,
-    )  # fmt: skip
-
-
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
     """One row per group and objective."""
-    frames = gather(results)
+    frames = va.tables.gather(results)
     if "per_datum" not in frames:
         return pd.DataFrame({"group": settings["groups"], "note": "data not found"})
     loss = mean_losses(frames["per_datum"])[["group", "objective", "value", "lower", "upper"]]
@@ -87,7 +52,7 @@ def page(
     settings: Mapping[str, Any], results: Mapping[str, va.CellResult], *, groups: Mapping[str, Any]
 ) -> Page:
     """The report."""
-    frames = gather(results)
+    frames = va.tables.gather(results)
     missing = [
         f"{groups[key.removeprefix('train ')]['title']} ({r.record['missing']})"
         for key, r in results.items()
@@ -219,7 +184,7 @@ def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Sect
                 f"Where each objective puts q(z|x) in `{group}`, one point per datum and latent; in the shaded region "
                 "the penalty is below the KL.",
                 "Scatter of |μ| over σ with the shaded region in which the penalty is smaller than the KL.",
-                lambda group=group: region_figure(frames["posterior"], group),
+                lambda group=group: region(frames["posterior"], group),
                 part,
             )
         )
@@ -259,7 +224,7 @@ def _gradient_section(
                         f"{y}_{parameters}_{group}",
                         f"{caption}: {groups[group]['title']}.",
                         f"{caption} over epochs, one line per objective with its interval.",
-                        lambda g=group, t=target, p=parameters, y=y: alignment_figure(path, g, t, p, y),
+                        lambda g=group, t=target, p=parameters, y=y: alignment(path, g, t, p, y),
                         part,
                     )
                 )

@@ -7,19 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from _claims import claims_table
 
 import vaeaudit as va
 
 PENALTY = "wasserstein_penalty(1)"
-
-
-def gather(results: Mapping[str, va.CellResult]) -> dict[str, pd.DataFrame]:
-    """Stack each kind of frame over all cells."""
-    frames: dict[str, list[pd.DataFrame]] = {}
-    for result in results.values():
-        for name, frame in result.frames.items():
-            frames.setdefault(name, []).append(frame)
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
 
 
 def losses(per_datum: pd.DataFrame) -> pd.DataFrame:
@@ -156,20 +148,18 @@ def peaks(heights: pd.DataFrame) -> pd.DataFrame:
 
 def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The claims that this study decides, with their evidence."""
-    columns = ["claim", "statement", "verdict", "evidence"]
     statement = "A model trained with the penalty is poor in some regions of data space"
     table = repeatability(frames["per_datum"])
     table = table[table["objective"] == PENALTY] if len(table) else table
     if not len(table):
-        return pd.DataFrame(
-            [("A10c", statement, "undecided", "fewer than two seeds or ten data")], columns=columns
-        )
+        return claims_table([("A10c", statement, "undecided", "fewer than two seeds or ten data")])
     regions = (table["lower"] > 0) & (table["loss_highest_tenth"] > 0)
     verdict = "supported" if regions.all() else "holds under conditions" if regions.any() else "undecided"
     evidence = "; ".join(
-        f"{row.group}: rank correlation of the losses of independent trainings {row.rank_correlation:.2f} "
-        f"[{row.lower:.2f}, {row.upper:.2f}], worst tenth {row.loss_highest_tenth:.2f} nats against a median of "
+        f"{row.group}: rank correlation of the losses of independent trainings "
+        f"{va.tables.with_interval(row.rank_correlation, row.lower, row.upper)}, "
+        f"worst tenth {row.loss_highest_tenth:.2f} nats against a median of "
         f"{row.loss_median:.2f}"
         for row in table.itertuples()
     )
-    return pd.DataFrame([("A10c", statement, verdict, evidence)], columns=columns)
+    return claims_table([("A10c", statement, verdict, evidence)])

@@ -1,389 +1,40 @@
 # ruff: noqa: E501
-"""The page of the reproduced table: every sentence is computed from the tables."""
+"""The page of the reproduced table."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from _published_model import DEVIATIONS, PUBLISHED, SOURCE, full_schedule, schedule
-from scipy import stats
+from _published_findings import findings, shortcomings, verdict
+from _published_model import DEVIATIONS, SOURCE, full_schedule, schedule
+from _published_tables import (
+    evidence_table,
+    long_table,
+    order_table,
+    published_table,
+    redraw_sd,
+    row_name,
+    shown_table,
+    units_table,
+)
 
 import vaeaudit as va
-from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
-
-
-def row_name(model: str, draws: int) -> str:
-    """A row of the published table by name."""
-    return f"{model}, k = {draws}"
-
-
-def gather(results: Mapping[str, va.CellResult]) -> dict[str, pd.DataFrame]:
-    """Stack each kind of frame over all cells."""
-    frames: dict[str, list[pd.DataFrame]] = {}
-    for result in results.values():
-        for name, frame in result.frames.items():
-            frames.setdefault(name, []).append(frame)
-    return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
-
-
-def measured_as(model: str, draws: int) -> tuple[str, int]:
-    """The trained model that stands for a row: with one draw the IWAE's is the VAE's."""
-    return ("VAE", 1) if draws == 1 else (model, draws)
-
-
-def published_table(settings: Mapping[str, Any], models: pd.DataFrame) -> pd.DataFrame:
-    """Each published row beside ours: mean over seeds, its interval, and the range of one more run."""
-    complete = full_schedule(settings)
-    rows = []
-    for model, draws, nll, units in PUBLISHED:
-        if draws not in settings["draws"]:
-            continue
-        name, k = measured_as(model, draws)
-        part = models[(models["model"] == name) & (models["draws"] == k) & ~models["diverged"].astype(bool)]
-        mean, (low, high), (run_low, run_high) = _intervals(
-            -part["bound"].to_numpy(float), part["redraw_sd"].to_numpy(float)
-        )
-        within = "yes" if run_low <= nll <= run_high else "no"
-        agreement = within if complete and not math.isnan(run_low) else "not judged"
-        count = part["units_published_definition"].astype(float)
-        rows.append(
-            {
-                "row": row_name(model, draws),
-                "nll_bound": mean,
-                "lower": low,
-                "upper": high,
-                "published": nll,
-                "difference": mean - nll if settings["data"] == "mnist" else math.nan,
-                "run_lower": run_low,
-                "run_upper": run_high,
-                "agrees": agreement,
-                "active_units": float(count.mean()),
-                "units_range": "–" if count.empty else _range(count),
-                "published_units": units,
-                "num_seeds": len(part),
-            }
-        )
-    table = pd.DataFrame(rows)
-    table.insert(9, "rank", _ranks(table["nll_bound"]))
-    table.insert(10, "published_rank", _ranks(table["published"]))
-    return table
-
-
-def _range(count: pd.Series) -> str:
-    low, high = int(count.min()), int(count.max())
-    return f"{low}" if low == high else f"{low} to {high}"
-
-
-def _ranks(values: pd.Series) -> list[float]:
-    return list(values.round(9).rank(method="min"))
-
-
-def _intervals(
-    nll: np.ndarray, redraw_sd: np.ndarray
-) -> tuple[float, tuple[float, float], tuple[float, float]]:
-    """Mean over seeds, its t interval, and the range of one more run with a test binarisation of its own."""
-    nan = (math.nan, math.nan)
-    if nll.size == 0:
-        return math.nan, nan, nan
-    mean = float(nll.mean())
-    if nll.size < 2:
-        return mean, nan, nan
-    t, variance = float(stats.t.ppf(0.975, nll.size - 1)), float(nll.var(ddof=1))
-    half = t * math.sqrt(variance / nll.size)
-    binarisation = 2 * float(np.nanmean(redraw_sd**2)) if np.isfinite(redraw_sd).any() else 0.0
-    more = t * math.sqrt(variance * (1 + 1 / nll.size) + binarisation)
-    return mean, (mean - half, mean + half), (mean - more, mean + more)
-
-
-def order_table(
-    settings: Mapping[str, Any], models: pd.DataFrame, results: Mapping[str, va.CellResult]
-) -> pd.DataFrame:
-    """Every pair of rows: does the one that was published as better come out better here?"""
-    distinct = [row for row in PUBLISHED if row[1] in settings["draws"] and measured_as(*row[:2]) == row[:2]]
-    ranked = sorted(distinct, key=lambda row: row[2])
-    sound = models[~models["diverged"].astype(bool)].set_index(["model", "draws", "seed"])["bound"]
-    rows = []
-    for better, worse in itertools.combinations(ranked, 2):
-        pairs = [
-            (seed, sound[(*better[:2], seed)] - sound[(*worse[:2], seed)])
-            for seed in settings["seeds"]
-            if (*better[:2], seed) in sound.index and (*worse[:2], seed) in sound.index
-        ]
-        value, lower, upper = _paired(pairs, better, worse, results)
-        verdict = "supported" if lower > 0 else "contradicted" if upper < 0 else "undecided"
-        rows.append(
-            {
-                "better": row_name(*better[:2]),
-                "than": row_name(*worse[:2]),
-                "published": worse[2] - better[2],
-                "here": value,
-                "lower": lower,
-                "upper": upper,
-                "verdict": verdict,
-            }
-        )
-    columns = ["better", "than", "published", "here", "lower", "upper", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _paired(
-    pairs: list[tuple[int, float]], better: Any, worse: Any, results: Mapping[str, va.CellResult]
-) -> tuple[float, float, float]:
-    """Mean difference with its interval: over seeds, or over the test data where there is one seed."""
-    if not pairs:
-        return math.nan, math.nan, math.nan
-    if len(pairs) == 1:
-        values = {
-            row[0]: pd.Series(results[f"measure k={row[1]}"].arrays[f"bound {row[0]} {pairs[0][0]}"])
-            for row in (better, worse)
-        }
-        if better[0] == worse[0]:  # one name, two k
-            values = {"better": None, "worse": None} | {
-                side: pd.Series(results[f"measure k={row[1]}"].arrays[f"bound {row[0]} {pairs[0][0]}"])
-                for side, row in (("better", better), ("worse", worse))
-            }
-            first, second = "better", "worse"
-        else:
-            first, second = better[0], worse[0]
-        found = va.tables.compare_paired(
-            {second: values[second], first: values[first]}, quantity="bound", baseline=second
-        ).iloc[0]
-        return float(found["difference"]), float(found["lower"]), float(found["upper"])
-    frame = pd.DataFrame(pairs, columns=["seed", "difference"]).assign(what="bound")
-    found = va.tables.over_seeds(frame, by=["what"], values=["difference"]).iloc[0]
-    return float(found["value"]), float(found["lower"]), float(found["upper"])
-
-
-def _span(value: float, lower: float, upper: float, digits: int = 2) -> str:
-    """A number with its interval, as people write it."""
-    if not math.isfinite(value):
-        return "–"
-    if not (math.isfinite(lower) and math.isfinite(upper)):
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} [{lower:.{digits}f}, {upper:.{digits}f}]"
-
-
-def _judged(value: float, lower: float, upper: float, verdict: str) -> str:
-    """A number with its interval, or with the reason why there is none."""
-    text = _span(value, lower, upper)
-    return text if verdict in ("ok", "exact") else f"{text} ({verdict})"
-
-
-def evidence_table(models: pd.DataFrame) -> pd.DataFrame:
-    """One row per model: L_K, our log p(x) and annealing alone, on the same images."""
-    sound = models[~models["diverged"].astype(bool)]
-    return pd.DataFrame(
-        [
-            {
-                "row": row_name(r.model, r.draws),
-                "seed": r.seed,
-                "L_K": r.bound_there,
-                "log p(x)": _judged(r.evidence, r.evidence_lower, r.evidence_upper, r.evidence_verdict),
-                "annealed": f"{r.annealed_share:.0%}",
-                "annealing alone": _judged(r.ais, r.ais_lower, r.ais_upper, r.ais_verdict),
-            }
-            for r in sound.itertuples()
-        ]
-    )
-
-
-def units_table(models: pd.DataFrame) -> pd.DataFrame:
-    """One row per model: the published count, ours with its interval, and whether there is a plateau."""
-    sound = models[~models["diverged"].astype(bool)]
-    rows = []
-    for r in sound.itertuples():
-        plateau = f"{int(r.plateau_units)} over {r.plateau_decades:.1f} decades" if r.plateau else "none"
-        rows.append(
-            {
-                "row": row_name(r.model, r.draws),
-                "seed": r.seed,
-                "500 training images": int(r.units_published_definition),
-                "test images": _span(r.units, r.units_lower, r.units_upper, 0),
-                "plateau": plateau,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def shown_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The published table as the page shows it: intervals beside their values."""
-    return pd.DataFrame(
-        [
-            {
-                "row": r.row,
-                "here": _span(r.nll_bound, r.lower, r.upper),
-                "published": r.published,
-                "difference": r.difference,
-                "agrees": r.agrees,
-                "rank (published)": "–" if math.isnan(r.rank) else f"{r.rank:.0f} ({r.published_rank:.0f})",
-                "units (published)": f"{r.units_range} ({r.published_units})",
-            }
-            for r in table.itertuples()
-        ]
-    )
-
-
-def shortcomings(settings: Mapping[str, Any]) -> list[str]:
-    """What keeps these settings from being the paper's."""
-    passes = schedule(settings["growth"])[0]
-    found = []
-    if settings["data"] != "mnist":
-        found.append(f"the data are {settings['data']}, not MNIST")
-    if passes != 3280:
-        found.append(f"{passes:,} passes over the data in place of 3,280")
-    if settings["num_train"] is not None:
-        found.append(f"the first {settings['num_train']:,} training images only")
-    if list(settings["hidden"]) != [200, 200] or settings["latent_dim"] != 50:
-        widths = "-".join(map(str, settings["hidden"]))
-        found.append(
-            f"hidden layers {widths} and {settings['latent_dim']} latents in place of 200-200 and 50"
-        )
-    if settings["batch_size"] != 20:
-        found.append(f"minibatches of {settings['batch_size']} in place of 20")
-    if settings["num_test"] < 10_000:
-        found.append(f"the first {settings['num_test']:,} test images only")
-    if settings["bound_samples"] != 5000:
-        found.append(f"L with {settings['bound_samples']:,} draws in place of 5,000")
-    left = sorted({1, 5, 50} - set(settings["draws"]))
-    if left:
-        found.append(f"no rows for k = {', '.join(map(str, left))}")
-    if len(settings["seeds"]) < 2:
-        found.append("one seed, so that no interval over runs can be given")
-    return found
-
-
-def findings(
-    settings: Mapping[str, Any], table: pd.DataFrame, order: pd.DataFrame, models: pd.DataFrame
-) -> list[Finding]:
-    """What the tables say, in plain words."""
-    found = []
-    short = shortcomings(settings)
-    judged = table[table["agrees"] != "not judged"]
-    if not full_schedule(settings):
-        found.append(
-            Finding(
-                "warn",
-                "This run reproduces nothing: it is a shortened one, and agreement is not judged.",
-                f"Its settings differ from the paper's: {'; '.join(short)}.",
-                "Run the full preset on a GPU: `vaeaudit run published_tables --preset full --data-dir DIR`, where DIR holds mnist/.",
-            )
-        )
-    elif len(judged):
-        no = judged[judged["agrees"] == "no"]
-        found.append(
-            Finding(
-                "pass" if no.empty else "warn",
-                f"{len(judged) - len(no)} of {len(judged)} published values lie where one more run of ours would be expected.",
-                "All rows agree."
-                if no.empty
-                else "Outside: "
-                + "; ".join(
-                    f"{r.row} (published {r.published:.2f}, here {r.nll_bound:.2f})" for r in no.itertuples()
-                )
-                + ".",
-            )
-        )
-    supported, against = (int((order["verdict"] == v).sum()) for v in ("supported", "contradicted"))
-    if len(order):
-        single = len(settings["seeds"]) < 2
-        found.append(
-            Finding(
-                "info" if against or not supported or not full_schedule(settings) else "pass",
-                f"Of {len(order)} pairs of rows, {supported} come out in the published order, {against} in the reverse one, "
-                f"{len(order) - supported - against} are undecided.",
-                (
-                    "One seed: the intervals cover the test data alone, not other runs."
-                    if single
-                    else "Intervals are over seeds, paired."
-                )
-                + ("" if settings["data"] == "mnist" else " The data are not the paper's."),
-            )
-        )
-    sound = models[~models["diverged"].astype(bool)]
-    if len(sound) < len(models):
-        found.append(Finding("unreliable", f"{len(models) - len(sound)} of {len(models)} runs diverged."))
-    trusted = sound[sound["evidence_verdict"] == "ok"]
-    if len(trusted):
-        gap = trusted["evidence"] - trusted["bound_there"]
-        size = f"$L_{{{settings['bound_samples']}}}$"
-        found.append(
-            Finding(
-                "info",
-                f"{size} lies {gap.mean():.2f} nats below log p(x) on average ({gap.min():.2f} to {gap.max():.2f} over "
-                f"{len(trusted)} models): a value published from it understates the model by about as much."
-                if gap.mean() > 0.05
-                else f"{size} and log p(x) agree within {gap.abs().max():.2f} nats for all {len(trusted)} models.",
-                f"Compared on the same {int(trusted['num_evidence'].iloc[0])} test images, with our interval around log p(x).",
-            )
-        )
-    else:
-        found.append(
-            Finding(
-                "unreliable",
-                "No model has a log p(x) that could be vouched for on all data compared; how far L lies below it is open.",
-                "; ".join(sorted(set(sound["evidence_verdict"]))),
-            )
-        )
-    good = sound["bound_reliable"]
-    found.append(
-        Finding(
-            "info" if good.mean() > 0.5 else "warn",
-            f"For {good.mean():.0%} of the test images the importance weights of $L_{{{settings['bound_samples']}}}$ pass their "
-            "diagnostic; for the others it is a lower bound and no estimate.",
-            "Each image's Pareto k̂, effective sample size and largest weight are looked at.",
-        )
-    )
-    flat = sound["plateau"].astype(bool)
-    found.append(
-        Finding(
-            "pass" if flat.all() else "warn",
-            f"{int(flat.sum())} of {len(flat)} models have a plateau: a range of thresholds of at least a decade on which the "
-            "number of active units does not change.",
-            ""
-            if flat.all()
-            else "For the others the published threshold of 0.01 decides the count, not the model.",
-        )
-    )
-    return found
+from vaeaudit.report import Figure, Math, Page, Section, Table, Text
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
     """Ours beside the published values."""
-    table = published_table(settings, gather(results)["models"])
+    table = published_table(settings, va.tables.gather(results)["models"])
     names = ["row", "nll_bound", "lower", "upper", "published", "agrees", "units_range", "published_units"]
     return table[names]
 
 
-def verdict(settings: Mapping[str, Any], table: pd.DataFrame) -> str:
-    """The answer in one or two sentences."""
-    known = table.dropna(subset=["nll_bound"])
-    best = known.loc[known["nll_bound"].idxmin()] if len(known) else None
-    if not full_schedule(settings):
-        lead = (
-            "" if best is None else f" The lowest bound here is {best['nll_bound']:.2f} nats ({best['row']})."
-        )
-        return (
-            "Not a reproduction: these settings are shorter or smaller than the paper's, and the published values are "
-            f"printed only to show what a full run is held against.{lead}"
-        )
-    judged = table[table["agrees"] != "not judged"]
-    yes = int((judged["agrees"] == "yes").sum())
-    return (
-        f"{yes} of {len(judged)} published values are reproduced: they lie in the range in which one more run of ours is "
-        "expected with 95 % probability."
-        if len(judged)
-        else "Agreement is not judged: one seed gives no range for another run."
-    )
-
-
 def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> Page:
     """The report."""
-    frames = gather(results)
+    frames = va.tables.gather(results)
     models = frames["models"]
     table = published_table(settings, models)
     order = order_table(settings, models, results)
@@ -428,18 +79,18 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         "Our mean over seeds with its interval, and the published value where the data are the same.",
                         "Horizontal intervals per row of the table, with the published value beside each on MNIST.",
                         lambda: va.figures.evidence_intervals(
-                            _long(table),
+                            long_table(table),
                             label="row",
                             x_label=f"−L (nats per image), {k_samples:,} draws here",
                         ),
-                        _long(table),
+                        long_table(table),
                     ),
                     Text(
                         "**What agreement means.** The published values come from one run each. A value agrees if it lies where "
                         "one more run of ours would be expected (95 %): spread over seeds, plus the effect of another "
                         "binarisation of the test images on both sides. It does not mean that either number is "
                         "$\\log p(x)$: $L_K$ is a lower bound on it, and the next section says how far below it lies. "
-                        f"Another binarisation moves the mean by a standard deviation of {_redraw(models):.2f} nats here."
+                        f"Another binarisation moves the mean by a standard deviation of {redraw_sd(models):.2f} nats here."
                     ),
                     Table(
                         "order",
@@ -543,24 +194,6 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
         ],
         provenance={"records": {key: result.record for key, result in results.items()}},
     )
-
-
-def _redraw(models: pd.DataFrame) -> float:
-    values = models["redraw_sd"].dropna().to_numpy(float)
-    return float(np.sqrt(np.mean(values**2))) if values.size else math.nan
-
-
-def _long(table: pd.DataFrame) -> pd.DataFrame:
-    """Tidy frame of the figure: ours with intervals, published without where the data are the same."""
-    ours = table[["row", "lower", "upper"]].assign(value=table["nll_bound"], quantity="here")
-    parts = [ours]
-    if table["difference"].notna().any():
-        parts.append(
-            table[["row"]].assign(
-                value=table["published"], quantity="published", lower=math.nan, upper=math.nan
-            )
-        )
-    return pd.concat(parts, ignore_index=True)[["row", "quantity", "value", "lower", "upper"]]
 
 
 def _pictures(results: Mapping[str, va.CellResult]) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _calibration_images import gap, large, trained
-from _calibration_page import page, recommendations
+from _calibration_page import page
+from _calibration_tables import recommendations
 
 import vaeaudit as va
 from vaeaudit import Cell, CellResult

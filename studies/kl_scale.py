@@ -12,20 +12,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pandas as pd
+from _kl_scale_model import DATA, VARIANCE, build
 from _kl_scale_page import page, summary
 from _kl_scale_pairs import hidden_weights, same_optimum, same_path
+from _kl_scale_paths import paths
+from _networks import stored_models
 
 import vaeaudit as va
 from vaeaudit import Cell, CellResult
 
-DATA = {"name": "digits", "form": "grey"}
-VARIANCE = 0.5  # of the decoder: ‖x − x̂‖² = −log p(x|z) + constant
 AUTOENCODER = "autoencoder"
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -116,20 +114,9 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
     if task == "pairs":
         return CellResult({"pairs": same_path(cell.config), "optima": same_optimum(cell.config)})
     if task == "reductions":
-        model = _build(0, latent_dim=cell.config["num_latents"])
+        model = build(0, latent_dim=cell.config["num_latents"])
         return CellResult({"reductions": hidden_weights(model, va.load_data(**DATA).train[:64], 0)})
-    return _paths(cell.config)
-
-
-def _build(rng_key: Any, *, latent_dim: int, variance: float = VARIANCE) -> va.NeuralVAE:
-    return va.mlp_vae(
-        rng_key,
-        event_shape=(8, 8),
-        latent_dim=latent_dim,
-        hidden=(64,),
-        likelihood="gaussian",
-        likelihood_scale=math.sqrt(variance),
-    )
+    return paths(cell.config)
 
 
 def _objectives(config: Mapping[str, Any]) -> list[str]:
@@ -142,7 +129,7 @@ def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
     arrays, history = {}, []
     for latent_dim in config["latents"]:
         sweep = va.sweep(
-            functools.partial(_build, latent_dim=latent_dim),
+            functools.partial(build, latent_dim=latent_dim),
             _objectives(config),
             data,
             seeds=config["seeds"],
@@ -168,9 +155,7 @@ def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
     total = float(np.mean(np.sum((x - data.train.mean(axis=0)) ** 2, axis=(1, 2))))
     rows, pictures = [], {}
     for latent_dim in config["latents"]:
-        prefix = f"{latent_dim}:"
-        arrays = {k.removeprefix(prefix): v for k, v in trained.arrays.items() if k.startswith(prefix)}
-        models = va.unstack_models(_build(0, latent_dim=latent_dim), arrays)
+        models = stored_models(trained.arrays, f"{latent_dim}:", build(0, latent_dim=latent_dim))
         labels = [(name, seed) for name in _objectives(config) for seed in config["seeds"]]
         for (name, seed), model in zip(labels, models, strict=True):
             row = _row(model, name, seed, x, config)
@@ -220,112 +205,6 @@ def _row(model: Any, name: str, seed: int, x: np.ndarray, config: Mapping[str, A
         distortion = row["noisy_squared_error"] / (2 * variance) + 32 * math.log(2 * math.pi * variance)
         row[f"elbo_{reading}"] = -(row["rate"] + distortion)
     return row
-
-
-# ----------------------------------------------------------------------------------------- paths
-
-
-@eqx.filter_jit
-def _steps(
-    model: Any, state: Any, objective: Any, x: Any, keys: Any, batch_size: int, optimiser: Any, rate: Any
-) -> Any:
-    """As many steps as there are keys; a key fixes batch and noise."""
-    params, static = eqx.partition(model, eqx.is_inexact_array)
-
-    def loss(params: Any, batch: Any, key: Any) -> Any:
-        terms = va.objectives.compute_terms(eqx.combine(params, static), batch, key)
-        return -jnp.mean(objective(terms))
-
-    def step(carry: Any, key: Any) -> tuple[Any, None]:
-        params, state = carry
-        pick, noise = jax.random.split(key)
-        batch = x[jax.random.randint(pick, (batch_size,), 0, x.shape[0])]
-        updates, state = optimiser.update(jax.grad(loss)(params, batch, noise), state)
-        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
-        return (params, state), None
-
-    (params, state), _ = jax.lax.scan(step, (params, state), keys)
-    return eqx.combine(params, static), state
-
-
-def _run(start: Any, objective: str, x: Any, kind: str, rate: float, seed: int, config: Any) -> list[Any]:
-    """Models at each of the path's checkpoints."""
-    optimiser = OPTIMISERS[kind]
-    state = optimiser.init(eqx.filter(start, eqx.is_inexact_array))
-    keys = jax.random.split(jax.random.key(seed), max(config["path_steps"]))
-    chosen, size = va.objectives.parse(objective), config["batch_size"]
-    model, out = start, []
-    chunk = math.gcd(*config["path_steps"])  # one compiled length for all
-    for done in range(0, len(keys), chunk):
-        part = keys[done : done + chunk]
-        model, state = _steps(model, state, chosen, x, part, size, optimiser, jnp.float32(rate))
-        if done + chunk in config["path_steps"]:
-            out.append(model)
-    return out
-
-
-def _vector(model: Any) -> np.ndarray:
-    """Weights of encoder and decoder; the likelihood's scale is no part of the path."""
-    leaves = jax.tree.leaves(eqx.filter((model.encoder, model.decoder), eqx.is_inexact_array))
-    return np.concatenate([np.asarray(leaf, dtype=float).ravel() for leaf in leaves])
-
-
-ADAM_RATE, SGD_RATE = 1e-3, 2e-3
-OPTIMISERS = {"adam": optax.scale_by_adam(), "sgd": optax.identity()}
-
-
-def _paths(config: Mapping[str, Any]) -> CellResult:
-    """Paths of 0.1·KL at variance s² and of the ELBO at 0.1 s², from one start on the same draws."""
-    weight = 0.1
-    data = va.load_data(**DATA)
-    x = jnp.asarray(data.train)
-    rows, ends = [], []
-    for seed in config["seeds"]:
-        wide = _build(seed, latent_dim=config["num_latents"])
-        narrow = wide.with_likelihood_scale(math.sqrt(weight * VARIANCE))
-        origin = _vector(wide)
-        scaled = f"beta({weight:g})"
-        base = (wide, scaled)
-        elbo = (narrow, "beta(1)")  # the ELBO at β s²
-        for kind, pair, first, second in (
-            ("adam", "same step size", (*base, ADAM_RATE, seed), (*elbo, ADAM_RATE, seed)),
-            ("sgd", "same step size", (*base, SGD_RATE, seed), (*elbo, SGD_RATE, seed)),
-            ("sgd", "step size times β", (*base, SGD_RATE, seed), (*elbo, weight * SGD_RATE, seed)),
-            ("adam", "other draws", (*base, ADAM_RATE, seed), (*base, ADAM_RATE, seed + 1000)),
-        ):
-            runs = [_run(m, o, x, kind, rate, key, config) for m, o, rate, key in (first, second)]
-            for count, a, b in zip(config["path_steps"], *runs, strict=True):
-                here, there = _vector(a), _vector(b)
-                distance = float(np.linalg.norm(here - there) / np.linalg.norm(here - origin))
-                rows.append(
-                    {"optimiser": kind, "pair": pair, "seed": seed, "step": count, "distance": distance}
-                )
-            if kind == "adam" and pair == "same step size":
-                ends.append(_ends(runs[0][-1], runs[1][-1], data, weight, seed, config))
-    return CellResult({"paths": pd.DataFrame(rows), "ends": pd.DataFrame(ends)})
-
-
-def _ends(
-    scaled: Any, elbo: Any, data: Any, weight: float, seed: int, config: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Held-out log p(x) of both runs' models, both read with the implied variance; paired by datum."""
-    x = data.test[: config["num_evidence"]]
-    implied = scaled.with_likelihood_scale(math.sqrt(weight * VARIANCE))
-    a, b, c = (
-        va.log_evidence(m, x, rng_key=seed, num_samples=config["evidence_samples"])
-        for m in (implied, elbo, scaled)
-    )
-    both = a.reliable & b.reliable
-    difference = (a.value - b.value)[both]
-    return {
-        "seed": seed,
-        "log_evidence_scaled_implied": float(a.value[both].mean()),
-        "log_evidence_elbo": float(b.value[both].mean()),
-        "log_evidence_scaled_nominal": float(c.value[c.reliable].mean()) if c.reliable.any() else math.nan,
-        "difference": float(difference.mean()),
-        "difference_se": float(difference.std(ddof=1) / math.sqrt(max(both.sum(), 2))),
-        "num_data": int(both.sum()),
-    }
 
 
 study = va.Study(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _networks import LINEAR_GAUSSIAN
 from _objectives_findings import summary
 from _objectives_page import page
 
@@ -52,19 +53,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "model": {"latent_dim": 2, "hidden": (64,), "likelihood": "bernoulli_logits"},
         "evidence": "quadrature",
     },
-    "linear": {
-        "title": "linear-Gaussian data and model, 4 latents (log p(x) in closed form)",
-        "data": {"name": "linear_gaussian"},
-        "model": {
-            "latent_dim": 4,
-            "hidden": (),
-            "shared_scale": True,
-            "likelihood": "gaussian",
-            "likelihood_scale": 0.5,
-        },
-        "training": {"learning_rate": 0.01},
-        "evidence": "closed form",
-    },
+    "linear": LINEAR_GAUSSIAN | {"training": {"learning_rate": 0.01}},
 }
 
 EXACT = [name for name, group in GROUPS.items() if "evidence" in group]  # groups whose log p(x) is known

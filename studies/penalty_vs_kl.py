@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _networks import LINEAR_GAUSSIAN, as_linear, stored_models
 from _penalty_page import page, summary
 from scipy import ndimage
 
@@ -21,19 +22,7 @@ import vaeaudit as va
 from vaeaudit import Cell, CellResult
 
 GROUPS: dict[str, dict[str, Any]] = {
-    "linear": {
-        "title": "linear-Gaussian data and model, 4 latents (log p(x) in closed form)",
-        "data": {"name": "linear_gaussian"},
-        "model": {
-            "latent_dim": 4,
-            "hidden": (),
-            "shared_scale": True,
-            "likelihood": "gaussian",
-            "likelihood_scale": 0.5,
-        },
-        "evidence": "closed form",
-        "learning_rate": 0.01,
-    },
+    "linear": LINEAR_GAUSSIAN | {"learning_rate": 0.01},
     "digits": {
         "title": "binarised digits, 2 latents, Bernoulli decoder (log p(x) estimated)",
         "data": {"name": "digits", "form": "binary"},
@@ -210,28 +199,13 @@ def _theory(objectives: Sequence[str]) -> CellResult:
 
 def _models(config: Mapping[str, Any], trained: CellResult, epochs: int) -> dict[tuple[str, int], Any]:
     """Models of one snapshot by (objective, seed), in the sweep's order."""
-    prefix = f"{epochs}:"
-    arrays = {k.removeprefix(prefix): v for k, v in trained.arrays.items() if k.startswith(prefix)}
-    models = va.unstack_models(_build(0, group=config["group"]), arrays)
+    models = stored_models(trained.arrays, f"{epochs}:", _build(0, group=config["group"]))
     seeds = config["seeds"] if epochs == max(config["snapshots"]) else config["seeds"][:1]
     labels = [(va.objectives.parse(o).name, s) for o in config["objectives"] for s in seeds]
     return dict(zip(labels, models, strict=True))
 
 
 # ------------------------------------------------------------------------------ gradients over time
-
-
-def _as_linear(model: Any) -> va.LinearGaussianVAE:
-    """The linear group's network as the model whose log p(x) and its gradient are known exactly."""
-    layer, encoder = model.decoder.layers[0], model.encoder
-    return va.LinearGaussianVAE(
-        weight=layer.weight,
-        bias=layer.bias,
-        noise_scale=model.likelihood.scale,
-        enc_weight=encoder.loc_head.weight,
-        enc_bias=encoder.loc_head.bias,
-        enc_scale=np.exp(encoder.log_scale_head.bias),
-    )
 
 
 def _gradients(config: Mapping[str, Any], trained: CellResult) -> CellResult:
@@ -246,7 +220,7 @@ def _gradients(config: Mapping[str, Any], trained: CellResult) -> CellResult:
     for text in config["objectives"]:
         objective = va.objectives.parse(text)
         run = [(epochs, models[objective.name, seed]) for epochs, models in snapshots.items()]
-        run = [(epochs, _as_linear(model) if linear else model) for epochs, model in run]
+        run = [(epochs, as_linear(model) if linear else model) for epochs, model in run]
         parts.append(va.alignment_along_training(objective, run, x, TARGETS, num_replicates=24, **options))
         heights += [{"objective": objective.name, "epoch": e} | _height(m, held_out) for e, m in run]
     frames = {"path": pd.concat(parts, ignore_index=True), "heights": pd.DataFrame(heights)}
@@ -269,7 +243,7 @@ def _height(model: Any, x: np.ndarray) -> dict[str, float]:
 def _log_evidence(model: Any, x: np.ndarray, config: Mapping[str, Any]) -> pd.DataFrame:
     """Log p(x) per datum with its standard error, and whether that error can be believed."""
     if GROUPS[config["group"]]["evidence"] == "closed form":
-        return pd.DataFrame({"value": _as_linear(model).exact_log_evidence(x), "error": 0.0, "known": True})
+        return pd.DataFrame({"value": as_linear(model).exact_log_evidence(x), "error": 0.0, "known": True})
     method = config["evidence"] if model.latent_dim <= 3 else "auto"
     found = va.log_evidence(
         model, x, method=method, num_samples=config["evidence_samples"], proposal="adapted"

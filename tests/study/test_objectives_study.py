@@ -51,6 +51,8 @@ def test_a_second_run_computes_nothing_and_writes_the_same_bytes(run):
 def test_findings_follow_the_tables(run):
     import _objectives_findings as page  # beside the study's script
 
+    from vaeaudit.tables import gather
+
     study, folder, _ = run
     settings = {**study.presets["quick"], **TINY}
     from vaeaudit.study.runner import plan_study
@@ -58,7 +60,7 @@ def test_findings_follow_the_tables(run):
 
     plan = plan_study(study, "quick", folder, TINY)
     store = CellStore(folder / "cells")
-    frames = page.gather({key: store.load(key, digest).result for key, digest in plan.hashes.items()})
+    frames = gather({key: store.load(key, digest).result for key, digest in plan.hashes.items()})
     assert not [f for f in page.findings(settings, frames) if f.level == "unreliable"]
     bounds = frames["bounds"].copy()
     bounds.loc[bounds["objective"] == "elbo", "num_exceeding"] = 3  # as if the ELBO had been above log p(x)

@@ -15,8 +15,9 @@ from vaeaudit.study.find import load_study, studies_folder
 from vaeaudit.study.runner import run_study
 
 sys.path.insert(0, str(studies_folder()))
+import _published_findings as findings
 import _published_model as parts  # beside the study's script
-import _published_page as page
+import _published_tables as tables
 
 sys.path.pop(0)
 
@@ -46,13 +47,13 @@ def test_published_values_are_those_of_the_paper():
 
 def test_full_preset_is_the_papers_and_others_are_not():
     assert parts.full_schedule(FULL)
-    assert page.shortcomings(FULL) == []
+    assert findings.shortcomings(FULL) == []
     for name, value in (
         ("growth", 1.0), ("num_train", 1000), ("batch_size", 100), ("latent_dim", 20), ("num_test", 500),
         ("bound_samples", 100), ("data", "digits"),
     ):  # fmt: skip
         assert not parts.full_schedule({**FULL, name: value}), name
-        assert page.shortcomings({**FULL, name: value}), name
+        assert findings.shortcomings({**FULL, name: value}), name
 
 
 def test_schedule_has_the_papers_passes_and_rates():
@@ -104,7 +105,7 @@ def test_agreement_is_judged_by_the_range_of_one_more_run():
     published = {(m, k): v for m, k, v, _ in parts.PUBLISHED if (m, k) != ("IWAE", 1)}
     shift = dict.fromkeys(published, 0.3) | {("IWAE", 50): 2.0}
     models = _models({key: published[key] + shift[key] + SPREAD for key in published})
-    table = page.published_table(FULL, models).set_index("row")
+    table = tables.published_table(FULL, models).set_index("row")
     # independent: prediction interval of a fourth run, another binarisation on both sides
     sd = SPREAD.std(ddof=1)
     half = stats.t.ppf(0.975, 2) * math.sqrt(sd**2 * (1 + 1 / 3) + 2 * 0.1**2)
@@ -116,23 +117,23 @@ def test_agreement_is_judged_by_the_range_of_one_more_run():
     assert table.loc["IWAE, k = 50", "agrees"] == "no"
     assert table.loc["IWAE, k = 1", "nll_bound"] == table.loc["VAE, k = 1", "nll_bound"]
     np.testing.assert_array_equal(table["published_rank"], [5, 4, 3, 5, 2, 1])
-    short = page.published_table({**FULL, "growth": 1.0}, models)
+    short = tables.published_table({**FULL, "growth": 1.0}, models)
     assert set(short["agrees"]) == {"not judged"}
-    alone = page.published_table({**FULL, "seeds": [0]}, models[models["seed"] == 0])
+    alone = tables.published_table({**FULL, "seeds": [0]}, models[models["seed"] == 0])
     assert set(alone["agrees"]) == {"not judged"}
 
 
 def test_order_of_rows_is_judged_in_pairs_over_seeds():
     published = {(m, k): v for m, k, v, _ in parts.PUBLISHED if (m, k) != ("IWAE", 1)}
-    right = page.order_table(FULL, _models({key: v + SPREAD for key, v in published.items()}), {})
+    right = tables.order_table(FULL, _models({key: v + SPREAD for key, v in published.items()}), {})
     assert len(right) == 10
     assert (right["verdict"] == "supported").all()  # seeds shift all rows alike: the pairing removes it
     np.testing.assert_allclose(right["here"], right["published"], atol=1e-9)
     swapped = {**published, ("IWAE", 50): 90.0}
-    wrong = page.order_table(FULL, _models({key: v + SPREAD for key, v in swapped.items()}), {})
+    wrong = tables.order_table(FULL, _models({key: v + SPREAD for key, v in swapped.items()}), {})
     assert (wrong[wrong["better"] == "IWAE, k = 50"]["verdict"] == "contradicted").all()
     noisy = {key: v + (SPREAD if key[0] == "VAE" else -40 * SPREAD) for key, v in published.items()}
-    open_ = page.order_table(FULL, _models(noisy), {}).set_index(["better", "than"])["verdict"]
+    open_ = tables.order_table(FULL, _models(noisy), {}).set_index(["better", "than"])["verdict"]
     assert open_["IWAE, k = 5", "VAE, k = 50"] == "undecided"
 
 
@@ -146,7 +147,7 @@ def test_one_seed_compares_rows_image_by_image():
     settings = {**FULL, "draws": [1, 5], "seeds": [0]}
     models = _models(values)
     row = (
-        page.order_table(settings, models, results)
+        tables.order_table(settings, models, results)
         .set_index(["better", "than"])
         .loc["VAE, k = 5", "VAE, k = 1"]
     )

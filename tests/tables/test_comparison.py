@@ -7,7 +7,8 @@ from scipy import stats
 
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.core.records import Bracket, Estimate
-from vaeaudit.tables import collect, compare, compare_paired, over_seeds, tidy
+from vaeaudit.study.study import CellResult
+from vaeaudit.tables import collect, compare, compare_paired, gather, over_seeds, tidy
 
 
 def test_independent_differences_add_variances():
@@ -103,3 +104,15 @@ def test_collect_stacks_under_keys_in_order():
         collect({"elbo": pd.DataFrame({"objective": ["beta(4)"]})}, "objective")
     with pytest.raises(ArgumentError, match="empty"):
         collect({}, "objective")
+
+
+def test_gather_stacks_frames_of_one_name_in_the_order_of_the_results():
+    one, two = pd.DataFrame({"seed": [1], "rate": [2.0]}), pd.DataFrame({"seed": [0], "rate": [3.0]})
+    frames = gather(
+        {"b": CellResult({"rates": one, "only": one}), "a": CellResult({"rates": two}), "c": CellResult()}
+    )
+    assert set(frames) == {"rates", "only"}
+    assert frames["rates"].to_dict("list") == {"seed": [1, 0], "rate": [2.0, 3.0]}
+    assert list(frames["rates"].index) == [0, 1]
+    frames["only"].loc[0, "rate"] = 9.0  # a copy: the cell's own frame stays
+    assert one.loc[0, "rate"] == 2.0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaeaudit.core.errors import ArgumentError
-from vaeaudit.tables import column, describe, render
+from vaeaudit.tables import column, describe, render, with_interval
 from vaeaudit.tables.formatting import format_column, format_number, is_numeric
 from vaeaudit.tables.schema import require
 
@@ -83,3 +83,18 @@ def test_terminal_numbers_line_up_on_the_right():
 
 def test_terminal_text_drops_control_characters():
     assert "\x1b" not in render(pd.DataFrame({"name": ["\x1b[31mred\n"], "x": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "spec", "text"),
+    [
+        ((1.25, 1.0, 1.5), ".2f", "1.25 [1.00, 1.50]"),
+        ((-0.5, -1.0, 0.25), "+.1f", "-0.5 [-1.0, +0.2]"),
+        ((12.0, 11.4, 12.6), ".0f", "12 [11, 13]"),
+        ((2.0, math.nan, math.nan), ".2f", "2.00"),
+        ((2.0, 1.0, math.inf), ".2f", "2.00"),
+        ((math.nan, 1.0, 2.0), ".2f", "–"),
+    ],
+)
+def test_a_number_is_shown_with_its_interval_where_it_has_one(numbers, spec, text):
+    assert with_interval(*numbers, spec) == text

@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vaeaudit.tables.collection import collect, over_seeds
+    from vaeaudit.tables.collection import collect, gather, over_seeds
     from vaeaudit.tables.comparison import compare, compare_paired
+    from vaeaudit.tables.formatting import with_interval
     from vaeaudit.tables.schema import ESTIMATE_COLUMNS, Column, column, describe
     from vaeaudit.tables.terminal import render
     from vaeaudit.tables.tidying import bits_per_dim, tidy
@@ -26,9 +27,11 @@ _PUBLIC = {
     "compare_paired": "comparison",
     "csv_text": "writing",
     "describe": "schema",
+    "gather": "collection",
     "over_seeds": "collection",
     "render": "terminal",
     "tidy": "tidying",
+    "with_interval": "formatting",
     "write_csv": "writing",
     "write_parquet": "writing",
 }
@@ -43,9 +46,11 @@ __all__ = [
     "compare_paired",
     "csv_text",
     "describe",
+    "gather",
     "over_seeds",
     "render",
     "tidy",
+    "with_interval",
     "write_csv",
     "write_parquet",
 ]

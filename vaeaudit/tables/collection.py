@@ -4,11 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Protocol
 
 import pandas as pd
 
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.tables.schema import require
+
+
+class HasFrames(Protocol):
+    """A result with tidy frames by name, such as `vaeaudit.CellResult`."""
+
+    frames: dict[str, pd.DataFrame]
+
+
+def gather(results: Mapping[str, HasFrames]) -> dict[str, pd.DataFrame]:
+    """Stack the frames that share a name over all results, in their order.
+
+    Parameters
+    ----------
+    results
+        Key → result with ``frames``, as a study's ``page`` and ``summary`` are given them.
+
+    Returns
+    -------
+    dict
+        Name → frame with the rows of every result that holds it; a name that no result holds is absent.
+
+    Examples
+    --------
+    >>> from vaeaudit import CellResult
+    >>> cells = {s: CellResult({"rates": pd.DataFrame({"seed": [s], "rate": [1.5]})}) for s in (0, 1)}
+    >>> gather(cells)["rates"]["seed"].tolist()
+    [0, 1]
+    """
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for result in results.values():
+        for name, frame in result.frames.items():
+            parts.setdefault(name, []).append(frame)
+    return {name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()}
 
 
 def collect(frames: Mapping[Hashable, pd.DataFrame], names: str | Sequence[str]) -> pd.DataFrame:

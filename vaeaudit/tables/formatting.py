@@ -82,6 +82,23 @@ def format_number(x: Any, spec: str = "", *, minus: str = MINUS) -> str:
     return text.replace("-", minus)
 
 
+def with_interval(value: float, lower: float, upper: float, spec: str = ".2f") -> str:
+    """A number and its interval as a sentence or a cell holds them.
+
+    The interval is left out where it has no finite ends; a missing number is a dash.
+
+    Examples
+    --------
+    >>> with_interval(1.25, 1.0, 1.5), with_interval(2.0, float("nan"), 3.0, "+.1f")
+    ('1.25 [1.00, 1.50]', '+2.0')
+    """
+    if not math.isfinite(value):
+        return MISSING
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        return format(value, spec)
+    return f"{value:{spec}} [{lower:{spec}}, {upper:{spec}}]"
+
+
 def format_column(series: pd.Series, spec: str = "", *, minus: str = MINUS) -> list[str]:
     """Every cell of a column as text.
 

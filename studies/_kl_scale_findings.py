@@ -1,0 +1,69 @@
+"""What the tables of the study on scaling the KL say, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from _claims import claim_findings
+from _kl_scale_tables import claims
+
+from vaeaudit.report import Finding
+
+PIXELS = 64
+
+
+def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
+    """What the tables say, in plain words."""
+    found = claim_findings(claims(frames))
+    models = frames["models"]
+    weights = models[models["part"] == "weights"]
+    sound = weights[weights["weight"] == 0.1]
+    if len(sound) and sound["elbo_implied"].notna().all():
+        gain = (sound["elbo_implied"] - sound["elbo_nominal"]).mean()
+        found.append(
+            Finding(
+                "warn",
+                f"Read with the variance it implies (0.05 instead of 0.5), the model trained with 0.1·KL has an ELBO "
+                f"{gain:+.1f} nats per picture from the nominal reading.",
+                "0.1·KL beside ‖x−x̂‖² is exactly the ELBO of a decoder with a tenth of the variance, times 0.1.",
+                "Report log p(x) with the implied variance β s²; numbers at the nominal one are not comparable.",
+            )
+        )
+    ends = frames["ends"]
+    if len(ends) and ends["difference"].notna().any():
+        worst = ends.loc[ends["difference"].abs().idxmax()]
+        found.append(
+            Finding(
+                "info",
+                f"0.1·KL read with its implied variance and the ELBO at that variance reach the same held-out log p(x): "
+                f"the largest difference over seeds is {worst['difference']:+.1e} ± {worst['difference_se']:.1e} nats.",
+                f"Adam from one start on the same draws, {int(worst['num_data'])} data, paired.",
+            )
+        )
+    pairs, optima = frames["pairs"], frames["optima"]
+    apart = (pairs["log_evidence_scaled_implied"] - pairs["log_evidence_elbo_implied"]).abs().max()
+    found.append(
+        Finding(
+            "pass" if pairs["relative_distance"].max() < 1e-3 and apart < 1e-3 else "warn",
+            f"Trained in pairs from one start, β·KL at variance s² and the ELBO at βs² end in the same model: "
+            f"{pairs['relative_distance'].max():.0e} of the way apart at most, log p(x) within {apart:.0e} nats once the "
+            "implied variance is used.",
+            f"Linear-Gaussian data, {len(pairs)} pairs. Without noise in training the two optima differ by at most "
+            f"{optima['largest_difference'].max():.0e} in any number, and from the derived one by "
+            f"{(optima['trained_beta'] - optima['derived']).abs().max():.0e}.",
+        )
+    )
+    mean_reduced = weights[weights["weight"] == PIXELS]
+    if len(mean_reduced):
+        found.append(
+            Finding(
+                "warn",
+                f"Averaging the squared error over the {PIXELS} pixels beside a summed KL is β = {PIXELS}: "
+                f"{mean_reduced['active_units'].mean():.1f} latents stay in use and "
+                f"{mean_reduced['unexplained'].mean():.0%} of the variance is left unexplained.",
+                "A mean over D pixels with KL weight w stands for the variance Dw/2.",
+                "Sum over pixels, or divide the KL by the number of pixels too.",
+            )
+        )
+    return found
