@@ -8,7 +8,7 @@ import pytest
 
 import vaeaudit as va
 from vaeaudit.models.vae import AbstractVAE
-from vaeaudit.training.streams import batch_rows, epoch_order, seed_words
+from vaeaudit.training.streams import batch_rows, epoch_order, noise_key, seed_words
 
 
 class Linear(AbstractVAE):
@@ -185,6 +185,14 @@ def test_every_datum_is_seen_once_per_epoch_in_a_new_order():
     assert not np.array_equal(rows[0, 0], rows[0, 1])
     assert not np.array_equal(rows[0, 0], rows[1, 0])
     np.testing.assert_array_equal(rows[0, 1], batch_rows([seed_words(0)], range(4, 5), 1, 12, 3, 4)[0, 0])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 + 3, jax.random.key(9)])
+def test_a_noise_stream_is_the_seeds_key_folded_with_one(seed):
+    key = seed if isinstance(seed, jax.Array) else jax.random.key(seed)
+    np.testing.assert_array_equal(
+        noise_key(seed_words(seed)), jax.random.key_data(jax.random.fold_in(key, 1))
+    )
 
 
 def test_dynamic_binarisation_draws_pixels_anew():

@@ -26,6 +26,12 @@ class Dense(eqx.Module):
         self.weight = weight
         self.bias = jnp.zeros(weight.shape[0])
 
+    def beside(self, other: Dense) -> Dense:
+        """Both layers on the same input as one product, their outputs side by side."""
+        weight = jnp.concatenate([self.weight, other.weight])
+        bias = jnp.concatenate([self.bias, other.bias])
+        return eqx.tree_at(lambda d: (d.weight, d.bias), self, (weight, bias))
+
     def __call__(self, h: Float[Array, "n n_in"]) -> Float[Array, "n n_out"]:
         if jax.config.jax_default_matmul_precision == HALF:  # type: ignore[attr-defined]
             # a CPU's compiler takes the setting as permission only: round the factors in any case
@@ -94,10 +100,11 @@ class MLPEncoder(eqx.Module):
         h = x.reshape(x.shape[0], -1)
         for layer in self.trunk:
             h = self.activation(layer(h))
-        loc = self.loc_head(h)
         if self.shared_scale:
+            loc = self.loc_head(h)
             return loc, jnp.broadcast_to(self.log_scale_head.bias, loc.shape)
-        return loc, self.log_scale_head(h)
+        loc, log_scale = jnp.split(self.loc_head.beside(self.log_scale_head)(h), 2, axis=-1)
+        return loc, log_scale
 
 
 class MLPDecoder(eqx.Module):

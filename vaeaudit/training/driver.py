@@ -6,10 +6,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vaeaudit.core.errors import TrainingError
@@ -27,9 +26,11 @@ from vaeaudit.training.memory import models_that_fit
 from vaeaudit.training.outcome import Progress, Run, Trained
 from vaeaudit.training.packing import unpack
 from vaeaudit.training.program import Runs, Shared, State, jitted
-from vaeaudit.training.resume import Checkpoints, open_checkpoints
 from vaeaudit.training.skeleton import with_learned_scale
-from vaeaudit.training.streams import batch_rows, seed_words
+from vaeaudit.training.streams import batch_rows
+
+if TYPE_CHECKING:
+    from vaeaudit.training.resume import Checkpoints
 
 CHUNK = 16  # most epochs per call of the program
 MAX_ROWS = 2**25  # most row indices per call: bounds memory
@@ -52,9 +53,8 @@ class _Job:
 
     def rows(self, span: range, num_data: int) -> np.ndarray:
         """Row indices of the batches of some epochs."""
-        words = [seed_words(run.rng_key) for run in self.group.runs]
         plan = self.group.plan
-        return batch_rows(words, span, self.chunk, num_data, plan.num_steps, plan.batch_size)
+        return batch_rows(self.group.words, span, self.chunk, num_data, plan.num_steps, plan.batch_size)
 
 
 def train(
@@ -74,13 +74,24 @@ def train(
         ]
         jobs = [_job(group, data, options, index, len(groups)) for index, group in enumerate(groups)]
         programs = _compile(jobs, data, options, tell)
-    checkpoints = open_checkpoints(groups, runs, data, options)
+    checkpoints = _checkpoints(groups, runs, data, options)
     results: dict[int, Trained] = {}
     for job, program in zip(jobs, programs, strict=True):
         results |= zip(job.group.members, _run(job, program, data, options, tell, checkpoints), strict=True)
     if checkpoints is not None:
         checkpoints.remove()
     return [results[i] for i in range(len(runs))]
+
+
+def _checkpoints(
+    groups: list[Group], runs: Sequence[Run], data: TrainingData, options: Options
+) -> Checkpoints | None:
+    """Checkpoints where a folder is given; only then is what reads and writes them imported."""
+    if options.checkpoint is None:
+        return None
+    from vaeaudit.training.resume import open_checkpoints
+
+    return open_checkpoints(options.checkpoint, groups, runs, data, options)
 
 
 def check_some_finite(trained: Sequence[Trained], runs: Sequence[Run]) -> None:
@@ -140,8 +151,8 @@ def _run(
         state, history, finished = stored
         parts.append(history)
     begun = done = parts[0].shape[1] if parts else 0
+    rows = job.rows(range(done, done + size), data.num_train)
     while done < epochs and not finished:
-        size = min(size, epochs - done, job.chunk)
         span = range(done, done + size)
         factor = np.ones(job.chunk, np.float32)
         factor[:size] = [options.schedule(epoch, epochs) for epoch in span]
@@ -150,7 +161,9 @@ def _run(
             first_epoch=np.asarray(done, np.int32),
             num_epochs=np.asarray(size, np.int32),
         )
-        state, history = program(shared, state, job.settings, job.rows(span, data.num_train))
+        state, history = program(shared, state, job.settings, rows)
+        following = range(done + size, min(done + size + min(2 * size, job.chunk), epochs))
+        rows = job.rows(following, data.num_train)  # made while the devices train
         parts.append(np.asarray(history)[:, :size])
         done += size
         seconds = time.perf_counter() - start
@@ -165,7 +178,7 @@ def _run(
             checkpoints.due() or (finished and index + 1 < job.info["num_groups"])
         ):
             checkpoints.save(index, state, np.concatenate(parts, axis=1), finished=finished)
-        size = max(1, round(CHUNK_SECONDS * (done - begun) / max(seconds, 1e-9)))
+        size = min(len(following), max(1, round(CHUNK_SECONDS * (done - begun) / max(seconds, 1e-9))))
     return _results(job.group, state, np.concatenate(parts, axis=1))
 
 
@@ -178,7 +191,7 @@ def _results(group: Group, state: State, metrics: np.ndarray) -> list[Trained]:
         waited = np.asarray(state.kept.waited)
     out = []
     for m, learned in enumerate(group.learned):
-        model = group.plan.skeleton.join([jnp.asarray(leaf[m]) for leaf in best])
+        model = group.plan.skeleton.join(jax.device_put([leaf[m] for leaf in best]))
         if group.plan.skeleton.scale_index is not None:
             model = with_learned_scale(model, learned)
         rows = metrics[m]

@@ -17,7 +17,7 @@ from vaeaudit.training.outcome import Run
 from vaeaudit.training.program import VALIDATION_BLOCK, Plan, Runs, Shared, State, initial_state
 from vaeaudit.training.reads import terms_read
 from vaeaudit.training.skeleton import Skeleton, split
-from vaeaudit.training.streams import noise_key
+from vaeaudit.training.streams import noise_key, seed_words
 
 NUMBERS = 4  # settings per objective, padded, so that all objectives share a shape
 
@@ -52,6 +52,7 @@ class Group:
     runs: list[Run]
     params: list[list[np.ndarray]]
     learned: list[bool]  # whether the likelihood's scale is trained
+    words: list[tuple[int, ...]]  # of the runs' seeds
 
 
 def group_runs(runs: Sequence[Run], data: TrainingData, options: Options) -> list[Group]:
@@ -87,6 +88,7 @@ def group_runs(runs: Sequence[Run], data: TrainingData, options: Options) -> lis
                 runs=[runs[i] for i in members],
                 params=[parts[i][1] for i in members],
                 learned=[parts[i][2] or runs[i].objective.learns_scale for i in members],
+                words=[seed_words(runs[i].rng_key) for i in members],
             )
         )
     return groups
@@ -113,6 +115,7 @@ def split_group(group: Group, models: int) -> list[Group]:
                 runs=[group.runs[i] for i in chosen],
                 params=[group.params[i] for i in chosen],
                 learned=[group.learned[i] for i in chosen],
+                words=[group.words[i] for i in chosen],
             )
         )
     return pieces
@@ -146,7 +149,7 @@ def settings_of(group: Group) -> Runs:
         numbers=numbers,
         deterministic=np.asarray([run.objective.deterministic for run in group.runs]),
         learn_scale=np.asarray(group.learned, np.float32),
-        noise_key=np.stack([noise_key(run.rng_key) for run in group.runs]),
+        noise_key=np.stack([noise_key(words) for words in group.words]),
         learning_rate=np.asarray([run.learning_rate for run in group.runs], np.float32),
     )
 

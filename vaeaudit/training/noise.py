@@ -20,7 +20,7 @@ def threefry(key: Key, high: Array, low: Array) -> Key:
     Notes
     -----
     JAX rolls the rounds into a loop on CPU, whose iterations are separate kernels; written out they
-    fuse with what makes the counters and what uses the bits.
+    fuse with what makes the counters and what uses the bits. On numpy's arrays it runs on the host.
 
     References
     ----------

@@ -162,12 +162,14 @@ class Checkpoints:
 
 
 def open_checkpoints(
-    groups: Sequence[Group], runs: Sequence[Run], data: TrainingData, options: Options
-) -> Checkpoints | None:
-    """Checkpoints of a sweep where a folder is given."""
-    if options.checkpoint is None:
-        return None
+    folder: str | os.PathLike[str],
+    groups: Sequence[Group],
+    runs: Sequence[Run],
+    data: TrainingData,
+    options: Options,
+) -> Checkpoints:
+    """Checkpoints of a sweep in ``folder``."""
     identity = fingerprint(runs, data, options)
     layout = repr([group.members for group in groups])  # programs as they were split
     identity = hashlib.sha256(f"{identity} {layout}".encode()).hexdigest()
-    return Checkpoints(options.checkpoint, identity, options.checkpoint_seconds)
+    return Checkpoints(folder, identity, options.checkpoint_seconds)

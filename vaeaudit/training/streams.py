@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from vaeaudit.core.arrays import KeyLike, as_key
+from vaeaudit.training.noise import threefry
 
 _NOISE, _ORDER = 1, 2  # streams of one seed; the initial weights use the seed's key itself
 
@@ -15,9 +16,10 @@ def seed_words(rng_key: KeyLike) -> tuple[int, ...]:
     return tuple(int(word) for word in np.asarray(jax.random.key_data(as_key(rng_key))).ravel())
 
 
-def noise_key(rng_key: KeyLike) -> np.ndarray:
-    """Raw key data of a run's noise stream, (2,)."""
-    return np.asarray(jax.random.key_data(jax.random.fold_in(as_key(rng_key), _NOISE)))
+def noise_key(words: tuple[int, ...]) -> np.ndarray:
+    """Raw key data of a run's noise stream, (2,): its key folded with the stream's number."""
+    first, second, zero, stream = np.array([*words, 0, _NOISE], np.uint32)[:, None]
+    return np.concatenate(threefry((first, second), zero, stream))
 
 
 def epoch_order(words: tuple[int, ...], epoch: int, num_data: int) -> np.ndarray:

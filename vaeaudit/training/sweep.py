@@ -221,7 +221,8 @@ def run_all(
             raise ArgumentError("`patience` needs validation data; a plain array has none. Pass a Dataset.")
     for run in runs:
         check_objective(run.model, run.objective)
-    for model in {id(run.model): run.model for run in runs}.values():
+    by_support = {getattr(getattr(run.model, "likelihood", None), "support", None): run.model for run in runs}
+    for model in by_support.values():
         check_support(model, arrays, dynamic=binarise == "dynamic")
     on_cpu = jax.default_backend() == "cpu"
     options = Options(
@@ -245,16 +246,17 @@ def run_all(
 @lru_cache(maxsize=32)
 def _initialiser(build: Build) -> tuple[Any, Any]:
     """Compiled ``build`` (arrays by key) and what it returns besides arrays."""
+    static = None
 
     def arrays(rng_key: Any) -> Any:
-        return eqx.filter(build(rng_key), eqx.is_array)
+        nonlocal static
+        made, static = eqx.partition(build(rng_key), eqx.is_array)
+        return made
 
-    key = jax.random.key(0)
-    template = eqx.filter_eval_shape(build, key)
-    static = eqx.filter(template, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct), inverse=True)
     # runs once per seed: half the compilation time without optimisation
     options: dict[str, Any] = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else {}
-    return jax.jit(arrays).lower(key).compile(compiler_options=options), static
+    compiled = jax.jit(arrays).lower(jax.random.key(0)).compile(compiler_options=options)
+    return compiled, static
 
 
 def initialise(build: Build, seeds: Sequence[Any]) -> list[AbstractVAE]:
