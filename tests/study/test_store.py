@@ -195,7 +195,7 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     (tmp_path / "cells" / ".tmp-abc").write_bytes(b"half")
     (tmp_path / "keep.csv").write_text("x")
     (tmp_path / ".lock").write_text("x")
-    (tmp_path / ".report.html.ab12_xyz").write_text("x")
+    (tmp_path / ".tmp-xyz").write_text("x")
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "cells", "keep.csv"]
     assert not (tmp_path / "cells" / ".tmp-abc").exists()

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 import vaeaudit as va
 from vaeaudit.core.errors import StoreError
-from vaeaudit.training import checkpoint, driver, resume
+from vaeaudit.training import driver, resume
 
 HERE = Path(__file__).parent
 BUILD = functools.partial(va.mlp_vae, event_shape=(8, 8), latent_dim=2, hidden=())
@@ -114,7 +115,7 @@ def test_a_crash_at_every_file_operation_changes_no_byte(data, whole, tmp_path, 
 
     limit, dead = -1, []
     with monkeypatch.context() as patch:
-        for module, name in ((checkpoint.tempfile, "mkstemp"), (os, "fsync"), (os, "replace")):
+        for module, name in ((tempfile, "mkstemp"), (os, "fsync"), (os, "replace")):
             patch.setattr(module, name, counted(name, getattr(module, name)))
         patch.setattr(Path, "unlink", counted("unlink", Path.unlink))
         assert content(sweep(data, tmp_path / "count")) == whole

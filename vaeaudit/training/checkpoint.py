@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from vaeaudit.core.errors import ArgumentError, StoreError, UnknownNameError
+from vaeaudit.core.files import write_atomically
 from vaeaudit.models.build import conv_vae, mlp_vae
 from vaeaudit.models.convolutional import ConvDecoder, ConvEncoder
 from vaeaudit.models.linear_gaussian import LinearGaussianVAE
@@ -141,26 +141,6 @@ def save_model(model: AbstractVAE, folder: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise StoreError(f"cannot write the model to {path}: {error}. Choose a writable folder.") from error
     return path
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename, fsync of the folder."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def load_model(folder: str | os.PathLike[str]) -> AbstractVAE:

@@ -22,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 import vaeaudit
 from vaeaudit.core import processes
 from vaeaudit.core.errors import StoreError
-from vaeaudit.training.checkpoint import write_atomically
+from vaeaudit.core.files import write_atomically
 from vaeaudit.training.grouping import Group, Options
 from vaeaudit.training.inputs import TrainingData
 from vaeaudit.training.outcome import Run
