@@ -52,6 +52,7 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
     global _team
     import jax
 
+    from vaeaudit.core.coordination import coordination_client
     from vaeaudit.core.team import Team, note_step
 
     if _team is not None:
@@ -78,9 +79,7 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
             f"{timeout:g} s: {str(error).partition(chr(10))[0]}. Check that all processes run, that the port is "
             "free on the first one's host, and that the others can reach it."
         ) from error
-    from jax._src import distributed  # the key-value store has no public name
-
-    _team = Team(distributed.global_state.client, place, timeout)
+    _team = Team(coordination_client(), place, timeout)
     jax.local_devices()  # the backend starts here, in all processes at once
 
 

@@ -8,11 +8,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 
 from vaeaudit.core.cluster import DONE, JOINING, STEP_FILE, Place
+from vaeaudit.core.coordination import Client
 from vaeaudit.core.errors import ProcessError
 
 PREFIX = "vaeaudit"
@@ -40,7 +40,7 @@ class Team:
     reads those of the others: a long computation is no silence, a killed or stopped process is.
     """
 
-    def __init__(self, client: Any, place: Place, timeout: float) -> None:
+    def __init__(self, client: Client, place: Place, timeout: float) -> None:
         self.client, self.place, self.timeout = client, place, timeout
         self.context = ""  # of the steps to come, such as the cell of a study
         self._step = JOINING
