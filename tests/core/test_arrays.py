@@ -31,6 +31,15 @@ def test_an_array_of_keys_is_refused():
         as_key(jax.random.split(jax.random.key(0), 3))
 
 
+def test_seeds_of_more_than_32_bits_keep_their_upper_word():
+    seed = 2**33 + 3
+    with jax.enable_x64(True):
+        expected = data_of(jax.random.key(seed))
+    assert data_of(as_key(seed)) == expected != data_of(as_key(3))
+    with pytest.raises(ArgumentError, match="2⁶⁴"):
+        as_key(2**64)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.uint8, bool])
 def test_numbers_become_float32(dtype):
     a = as_float_array("x", np.ones((2, 3), dtype), ndim=2)

@@ -29,9 +29,15 @@ def as_key(rng_key: KeyLike) -> Array:
             f"`rng_key` must be an integer seed or a JAX key; got {rng_key!r}. Pass e.g. rng_key=0."
         )
     if isinstance(rng_key, int | np.integer):
-        if rng_key < 0:
-            raise ArgumentError(f"`rng_key` must be a non-negative integer or a JAX key; got {rng_key}.")
-        return jax.random.key(int(rng_key))
+        if not 0 <= rng_key < 2**64:
+            raise ArgumentError(
+                f"`rng_key` must be an integer from 0 to 2⁶⁴ − 1 or a JAX key; got {rng_key}. Pass e.g. rng_key=0."
+            )
+        if rng_key < 2**32:
+            return jax.random.key(int(rng_key))
+        # without x64 JAX would drop the upper word, and seeds 2³² apart would share their draws
+        words = np.array([int(rng_key) >> 32, int(rng_key) & 0xFFFFFFFF], np.uint32)
+        return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
     if isinstance(rng_key, jax.Array | np.ndarray):
         if jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key):
             if rng_key.shape != ():
