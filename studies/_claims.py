@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from vaeaudit.report import Finding
+from vaeaudit.report import Finding, Table
 
 COLUMNS = ["claim", "statement", "verdict", "evidence"]
 LEVELS = {
@@ -38,3 +38,15 @@ def claim_findings(judged: pd.DataFrame) -> list[Finding]:
         )
         for row in judged.itertuples()
     ]
+
+
+def claims_block(judged: pd.DataFrame) -> Table:
+    """The table of a page; its reasons are those of `claim_findings`, and stand in the file."""
+    return Table(
+        "claims",
+        "The claims that this study decides, by the tables below. The first column is the name under which "
+        "`vaeaudit check` knows each.",
+        judged,
+        columns=["claim", "statement", "verdict"],
+        note="The evidence for each stands with the findings above, and in the file.",
+    )

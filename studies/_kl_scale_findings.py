@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What the tables of the study on scaling the KL say, in plain words."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import pandas as pd
 from _claims import claim_findings
 from _kl_scale_tables import claims
 
+import vaeaudit as va
 from vaeaudit.report import Finding
 
 PIXELS = 64
@@ -24,8 +26,8 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
         found.append(
             Finding(
                 "warn",
-                f"Read with the variance it implies (0.05 instead of 0.5), the model trained with 0.1·KL has an ELBO "
-                f"{gain:+.1f} nats per picture from the nominal reading.",
+                f"Read with the variance it implies (0.05), the model trained with 0.1·KL has an ELBO {abs(gain):.1f} nats "
+                f"per picture {'higher' if gain > 0 else 'lower'} than read with the nominal one (0.5).",
                 "0.1·KL beside ‖x−x̂‖² is exactly the ELBO of a decoder with a tenth of the variance, times 0.1.",
                 "Report log p(x) with the implied variance β s²; numbers at the nominal one are not comparable.",
             )
@@ -37,7 +39,8 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
             Finding(
                 "info",
                 f"0.1·KL read with its implied variance and the ELBO at that variance reach the same held-out log p(x): "
-                f"the largest difference over seeds is {worst['difference']:+.1e} ± {worst['difference_se']:.1e} nats.",
+                f"the largest difference over seeds is {worst['difference']:+.4f} nats, with a standard error of "
+                f"{worst['difference_se']:.4f}.",
                 f"Adam from one start on the same draws, {int(worst['num_data'])} data, paired.",
             )
         )
@@ -47,11 +50,11 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
         Finding(
             "pass" if pairs["relative_distance"].max() < 1e-3 and apart < 1e-3 else "warn",
             f"Trained in pairs from one start, β·KL at variance s² and the ELBO at βs² end in the same model: "
-            f"{pairs['relative_distance'].max():.0e} of the way apart at most, log p(x) within {apart:.0e} nats once the "
+            f"{_power(pairs['relative_distance'].max())} of the way apart at most, log p(x) within {_power(apart)} nats once the "
             "implied variance is used.",
             f"Linear-Gaussian data, {len(pairs)} pairs. Without noise in training the two optima differ by at most "
-            f"{optima['largest_difference'].max():.0e} in any number, and from the derived one by "
-            f"{(optima['trained_beta'] - optima['derived']).abs().max():.0e}.",
+            f"{optima['largest_difference'].max():.1g} in any number, and from the derived one by "
+            f"{(optima['trained_beta'] - optima['derived']).abs().max():.1g}.",
         )
     )
     mean_reduced = weights[weights["weight"] == PIXELS]
@@ -60,10 +63,18 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
             Finding(
                 "warn",
                 f"Averaging the squared error over the {PIXELS} pixels beside a summed KL is β = {PIXELS}: "
-                f"{mean_reduced['active_units'].mean():.1f} latents stay in use and "
+                f"{_latents_in_use(mean_reduced['active_units'].mean())} and "
                 f"{mean_reduced['unexplained'].mean():.0%} of the variance is left unexplained.",
                 "A mean over D pixels with KL weight w stands for the variance Dw/2.",
                 "Sum over pixels, or divide the KL by the number of pixels too.",
             )
         )
     return found
+
+
+def _power(value: float) -> str:
+    return va.tables.format_number(value, ".0e")
+
+
+def _latents_in_use(count: float) -> str:
+    return f"{count:.1f} latents stay in use" if count else "no latent stays in use"

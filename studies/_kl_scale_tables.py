@@ -37,15 +37,20 @@ def paired(models: pd.DataFrame, quantity: str, a: Mapping[str, Any], b: Mapping
     return va.tables.over_seeds(difference, by=["what"], values=["difference"]).iloc[0]
 
 
-def _span(row: Any, digits: int = 3) -> str:
-    return va.tables.with_interval(row["value"], row["lower"], row["upper"], f".{digits}f")
+def _span(row: Any, spec: str = ".3f") -> str:
+    return va.tables.with_interval(row["value"], row["lower"], row["upper"], spec)
+
+
+def _power(value: float) -> str:
+    return va.tables.format_number(value, ".1e")
 
 
 def path_table(paths: pd.DataFrame) -> pd.DataFrame:
     """Relative distance between the two paths, mean over seeds."""
     by = ["optimiser", "pair", "step"]
     table = va.tables.over_seeds(paths, by=by, values=["distance"])
-    return table.assign(run=table["optimiser"] + ", " + table["pair"])
+    names = table["optimiser"].map({"adam": "Adam", "sgd": "SGD"})
+    return table.assign(run=names + ", " + table["pair"])
 
 
 def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -63,14 +68,14 @@ def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     path = path_table(frames["paths"])
     last = path[path["step"] == path["step"].max()].set_index("run")
-    adam, other = last.loc["adam, same step size"], last.loc["adam, other draws"]
-    same, scaled = last.loc["sgd, same step size"], last.loc["sgd, step size times β"]
+    adam, other = last.loc["Adam, same step size"], last.loc["Adam, other draws"]
+    same, scaled = last.loc["SGD, same step size"], last.loc["SGD, step size times β"]
     rows.append(
         ("C5b", "With Adam 0.1·KL and the ELBO at 0.1 s² take nearly the same path",
          "supported" if adam["upper"] < other["lower"] else "undecided",
-         f"after {int(last['step'].iloc[0])} steps they are {adam['value']:.1e} of the way travelled apart (other draws of "
+         f"after {int(last['step'].iloc[0])} steps they are {_power(adam['value'])} of the way travelled apart (other draws of "
          f"noise and batches: {other['value']:.0%}); with SGD at one step size {same['value']:.0%}, with the step "
-         f"size scaled by β {scaled['value']:.1e}")
+         f"size scaled by β {_power(scaled['value'])}")
     )  # fmt: skip
 
     auto = weights[weights["objective"] == "autoencoder"]
@@ -100,9 +105,10 @@ def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         gain = paired(part, "squared_error", {"num_latents": sizes[0]}, {"num_latents": sizes[-1]})
         rate = paired(part, "rate", {"num_latents": sizes[-1]}, {"num_latents": sizes[0]})
         signs.append(by_sign(gain))
+        change = paired(part, "squared_error", {"num_latents": sizes[-1]}, {"num_latents": sizes[0]})
         texts.append(
-            f"at β = {weight:g} going from {sizes[0]} to {sizes[-1]} latents lowers the squared error by {_span(gain)} and "
-            f"raises the rate by {_span(rate, 2)} nats"
+            f"at β = {weight:g} going from {sizes[0]} to {sizes[-1]} latents changes the squared error by "
+            f"{_span(change, '+.3f')} and the rate by {_span(rate, '+.2f')} nats"
         )
     verdict = signs[0] if len(set(signs)) == 1 else "holds under conditions"
     rows.append(("C15", "More latent dimensions de-regularise too", verdict, "; ".join(texts)))

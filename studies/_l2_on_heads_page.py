@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _claims import claim_findings, claims_table
+from _claims import claim_findings, claims_block, claims_table
 
 import vaeaudit as va
 from vaeaudit.report import Figure, Finding, Math, Page, Section, Table, Text
@@ -126,7 +126,7 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
         found.append(
             Finding(
                 "info",
-                f"At equal rate, {len(worse)} of {len(rows)} L2 settings have a distortion surely above what a larger KL "
+                f"At equal rate, {len(worse) or 'none'} of {len(rows)} L2 settings {'has' if len(worse) < 2 else 'have'} a distortion surely above what a larger KL "
                 "weight gives; for the others the table shows no excess.",
                 "Straight lines between points of a convex curve lie above it, so that an excess is shown too small: only "
                 "a positive one is evidence.",
@@ -181,16 +181,21 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                     Math(
                         "\\mathcal{L} - \\lambda\\left(\\|W_\\mu\\|^2 + \\|W_{\\log\\sigma}\\|^2\\right) \\le \\log p(x)"
                     ),
-                    Table("claims", "Decided by the tables below.", judged),
+                    claims_block(judged),
                 ],
             ),
             Section(
                 "L2 on the heads against a larger KL weight",
                 [
-                    Table("models", "Held-out binarised digits, mean over seeds.", models),
+                    Table(
+                        "models",
+                        "Held-out binarised digits, mean over seeds; `weight` is that of the L2 term or of the KL, `head_norm` "
+                        "the length of the weights that L2 acts on.",
+                        models,
+                    ),
                     Figure(
                         "rate_distortion",
-                        "Rate and distortion of each setting; lines of equal ELBO.",
+                        "Rate and distortion of each setting, mean over seeds; models on one slanted line have the same ELBO.",
                         "Points in the rate–distortion plane by objective.",
                         lambda: va.figures.rate_distortion_plane(models),
                         models,
@@ -199,7 +204,8 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         [
                             Table(
                                 "against_kl_curve",
-                                "L2 models against the KL-weight curve at equal rate.",
+                                "Each L2 model against models with a larger KL weight at the same rate: how much higher its "
+                                "distortion is (nats), and which KL weight has its rate.",
                                 excess,
                             )
                         ]

@@ -225,6 +225,37 @@ def test_curves_sort_by_x_and_fill_the_band():
         figures.curves(frame, x="beta", y="rate", lower="lo")
 
 
+def test_panels_share_a_look_per_label_and_one_legend():
+    frame = pd.DataFrame(
+        [
+            (quantity, objective, epoch, value + epoch, value - 1.0, value + 1.0)
+            for quantity, objectives in {"rate": ["elbo", "beta(4)"], "loss": ["beta(4)"]}.items()
+            for objective in objectives
+            for epoch, value in ((2, 5.0), (1, 7.0))
+        ],
+        columns=["quantity", "objective", "epoch", "value", "lower", "upper"],
+    )
+    figure = figures.curve_panels(
+        frame, x="epoch", hue="objective", lower="lower", upper="upper", titles={"loss": "loss of log p(x)"},
+        log_x=True, log_y=["rate"], reference={"loss": 6.5},
+    )  # fmt: skip
+    rate, loss = (axes for axes in figure.axes if axes.get_visible())
+    assert [axes.get_title(loc="left") for axes in (rate, loss)] == ["rate (nats)", "loss of log p(x)"]
+    assert [axes.get_yscale() for axes in (rate, loss)] == ["log", "linear"]
+    assert rate.lines[0].get_xdata().tolist() == [1, 2]  # sorted
+    assert rate.lines[1].get_color() == loss.lines[0].get_color() != rate.lines[0].get_color()
+    assert loss.lines[-1].get_ydata() == [6.5, 6.5]
+    assert len([c for c in rate.collections if isinstance(c, PolyCollection)]) == 2
+    assert legend_texts(figure) == ["elbo", "beta(4)"]
+
+
+def test_many_panels_go_into_rows_and_the_rest_stays_empty():
+    frame = pd.DataFrame({"quantity": list("abcd"), "x": range(4), "value": range(4)})
+    figure = figures.curve_panels(frame, x="x", columns=3)
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 4 + [False] * 2
+    assert not figure.legends
+
+
 @pytest.mark.parametrize(
     ("draw", "columns"),
     [

@@ -298,3 +298,19 @@ def test_the_page_model_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_cells_have_true_minus_signs_and_a_note_without_words_is_left_to_the_file(tmp_path):
+    frame = pd.DataFrame(
+        {"evidence": ["falls by -0.5 [-1, 0]", "iwae-like"], "value": [1.0, 2.0], "note": ["", ""]}
+    )
+    page = replace(PAGE, sections=[Section("One", [Table("one", "Caption.", frame)])])
+    html = write(page, tmp_path).html.read_text(encoding="utf-8")
+    assert "falls by −0.5 [−1, 0]" in html
+    assert "iwae-like" in html
+    assert ">note<" not in html
+    assert (tmp_path / "tables" / "one.csv").read_text().splitlines()[0] == "evidence,value,note"
+    kept = replace(
+        PAGE, sections=[Section("One", [Table("one", "Caption.", frame.assign(note=["", "one seed"]))])]
+    )
+    assert ">note<" in write(kept, tmp_path).html.read_text(encoding="utf-8")

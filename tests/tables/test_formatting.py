@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.tables import column, describe, render, with_interval
-from vaeaudit.tables.formatting import format_column, format_number, is_numeric
+from vaeaudit.tables.formatting import format_column, format_frame, format_number, is_numeric
 from vaeaudit.tables.schema import require
 
 
@@ -19,7 +19,7 @@ def test_a_column_has_one_number_of_decimals():
         "–",
         "0.50",
     ]
-    assert format_column(pd.Series([1e-3, 1e4], name="x")) == ["0.001", "1e+04"]  # spans too much
+    assert format_column(pd.Series([1e-3, 1e4], name="x")) == ["0.001", "1·10⁴"]  # spans too much
     assert format_column(pd.Series([1, 2], name="seed")) == ["1", "2"]
 
 
@@ -98,3 +98,46 @@ def test_terminal_text_drops_control_characters():
 )
 def test_a_number_is_shown_with_its_interval_where_it_has_one(numbers, spec, text):
     assert with_interval(*numbers, spec) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "spec", "text"),
+    [(-3.21e-5, ".1e", "−3.2·10⁻⁵"), (1e12, ".0e", "1·10¹²"), (0.0, ".1e", "0"), (2.5e-7, "", "2.5·10⁻⁷")],
+)
+def test_powers_of_ten_are_written_out(number, spec, text):
+    assert format_number(number, spec) == text
+
+
+def test_a_terminal_gets_numbers_that_programs_read():
+    assert float(format_number(-3.21e-5, ".1e", minus="-")) == -3.2e-5
+
+
+def test_an_estimate_and_its_interval_have_one_number_of_decimals():
+    frame = pd.DataFrame(
+        {"noise": ["own", "shared"], "value": [-1.01, 0.004], "se": [0.0061, 0.0019], "lower": [-1.03, -0.0114],
+         "upper": [-0.981, 0.0212], "num_seeds": [3, 3]}
+    )  # fmt: skip
+    cells = dict(zip(frame.columns, format_frame(frame), strict=True))
+    assert cells["value"] == ["−1.01", "0.00"]
+    assert cells["lower"] == ["−1.03", "−0.01"]
+    assert cells["upper"] == ["−0.98", "0.02"]
+    assert cells["se"] == ["0.006", "0.002"]
+    assert cells["num_seeds"] == ["3", "3"]
+
+
+def test_interval_ends_follow_the_number_on_their_left_or_of_their_name():
+    frame = pd.DataFrame(
+        {"difference": [0.034], "lower": [-0.4482], "upper": [0.5], "loss": [120.0], "loss_lower": [0.123],
+         "loss_upper": [240.06], "climb": [0.0123]}
+    )  # fmt: skip
+    cells = {name: column[0] for name, column in zip(frame.columns, format_frame(frame), strict=True)}
+    assert (cells["difference"], cells["lower"], cells["upper"]) == ("+0.034", "−0.448", "0.500")
+    assert (cells["loss"], cells["loss_lower"], cells["loss_upper"]) == ("120.00", "0.12", "240.06")
+    assert cells["climb"] == "0.0123"
+
+
+def test_a_bracket_without_a_value_is_formatted_together_and_formats_win():
+    frame = pd.DataFrame({"quantity": ["rate"], "lower": [6.5], "upper": [6.7315], "se": [1e-6]})
+    assert format_frame(frame)[1:3] == [["6.50"], ["6.73"]]
+    assert format_frame(frame)[3] == [format_number(1e-6)]  # two decimals more would hide it
+    assert format_frame(frame, {"upper": ".4f"})[2] == ["6.7315"]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vaeaudit.figures.intervals import evidence_intervals
     from vaeaudit.figures.latents import latent_scatter
     from vaeaudit.figures.lines import active_unit_curve, curves
+    from vaeaudit.figures.panels import curve_panels
     from vaeaudit.figures.plane import rate_distortion_plane
     from vaeaudit.figures.training import training_curves
 
@@ -23,6 +24,7 @@ _PUBLIC = {
     "active_unit_curve": "lines",
     "bound_scatter": "bounds",
     "cross_table_heatmap": "heatmap",
+    "curve_panels": "panels",
     "curves": "lines",
     "evidence_intervals": "intervals",
     "image_grid": "images",
@@ -36,6 +38,7 @@ __all__ = [
     "active_unit_curve",
     "bound_scatter",
     "cross_table_heatmap",
+    "curve_panels",
     "curves",
     "evidence_intervals",
     "image_grid",

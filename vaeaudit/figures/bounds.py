@@ -45,6 +45,8 @@ def bound_scatter(
     -----
     Points are rasterised. Each panel's title gives the share of data above.
     """
+    from matplotlib.ticker import MaxNLocator
+
     require(frame, [x, y], what="bound_scatter")
     kept = finite(frame, [x, y], what="bound_scatter")
     panels = list(dict.fromkeys(kept[facet].astype(str))) if facet and facet in kept else [""]
@@ -55,7 +57,7 @@ def bound_scatter(
     low, high = float(ends[0]) - pad, float(ends[1]) + pad
     with style():
         side = FULL / max(across, 2)
-        figure = new_figure(side * across, (side + 0.15) * down + 0.2)
+        figure = new_figure(side * across, (side + 0.3) * down + 0.35)
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, name in zip(grid, panels, strict=False):
             part = kept[kept[facet].astype(str) == name] if name and facet else kept
@@ -68,6 +70,8 @@ def bound_scatter(
                 )  # fmt: skip
             axes.plot([low, high], [low, high], color=INK, linewidth=0.8)
             axes.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="", ylabel="")
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.yaxis.set_major_locator(MaxNLocator(4))
             axes.set_title(f"{name}\n{above.mean():.1%} above".strip())
         for axes in grid[len(panels) :]:
             axes.set_visible(False)

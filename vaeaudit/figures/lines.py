@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,14 +37,21 @@ def draw_lines(
     upper: str | None = None,
     markers: bool = True,
     step: bool = False,
+    labels: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Draw one line per value of ``hue`` with its band; returns label → line."""
+    """Draw one line per value of ``hue`` with its band; returns label → line.
+
+    ``labels`` are those of the whole figure where these axes hold a part of them.
+    """
     import seaborn as sns
 
-    labels = [str(v) for v in dict.fromkeys(frame[hue])] if hue else [y]
+    if labels is None:
+        labels = [str(v) for v in dict.fromkeys(frame[hue])] if hue else [y]
     lines: dict[str, Any] = {}
     for label, look in looks(labels).items():
         part = (frame[frame[hue].astype(str) == label] if hue else frame).sort_values(x, kind="stable")
+        if part.empty:
+            continue
         known = len(axes.lines)
         sns.lineplot(
             part,

@@ -96,13 +96,15 @@ def _equal_elbo(axes: Axes) -> None:
         axes.plot(
             [start, end], [total - start, total - end], color=FAINT, linewidth=0.7, zorder=0, gid="equal-elbo"
         )
+        aside = end == right  # beside the plot; else to the right of the line's foot
         axes.annotate(
             f"ELBO {0.0 - total:g}".replace("-", "−"),
-            (start, total - start),
-            xytext=(2, -2),
+            (end, total - end),
+            xytext=(4, 0) if aside else (3, 2),
             textcoords="offset points",
             color=SOFT,
             fontsize=6.5,
-            va="top",
+            va="center" if aside else "bottom",
+            annotation_clip=False,
         )
     axes.set(xlim=(left, right), ylim=(low, high))

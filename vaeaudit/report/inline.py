@@ -26,17 +26,17 @@ def spans(text: str) -> list[Span]:
     at = 0
     for match in _MARKUP.finditer(text):
         if match.start() > at:
-            found.append(("text", _prose(text[at : match.start()])))
+            found.append(("text", prose(text[at : match.start()])))
         kind = match.lastgroup
         assert kind is not None
         found.append((kind, match[kind]))  # type: ignore[arg-type]
         at = match.end()
     if at < len(text):
-        found.append(("text", _prose(text[at:])))
+        found.append(("text", prose(text[at:])))
     return found
 
 
-def _prose(text: str) -> str:
+def prose(text: str) -> str:
     """Plain text with true minus signs."""
     return re.sub(r"(?<![\w.−-])-(?=\d)", "−", text.replace("\\$", "$"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
 from importlib.resources import files
@@ -137,7 +138,7 @@ def _figure(figure: PreparedFigure, root: Path) -> dict[str, Any]:
 
 def _natural(column: PreparedColumn, cells: list[str]) -> int:
     """Width of a column in characters, after wrapping."""
-    heading = max(map(len, column.name.split("_"))) + 1  # broken after underscores
+    heading = math.ceil(1.15 * max(map(len, column.name.split("_")))) + 1  # bold; broken after underscores
     body = max(map(len, cells), default=0)
     return max(heading, len(column.unit), body if column.numeric else min(body, WRAP))
 

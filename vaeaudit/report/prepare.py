@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaeaudit.core.errors import ReportError
+from vaeaudit.report.inline import prose
 from vaeaudit.report.page import Figure, Finding, Math, Page, Section, Table, Text
 from vaeaudit.tables.files import write_bytes
-from vaeaudit.tables.formatting import MINUS, MISSING, format_column, is_numeric
+from vaeaudit.tables.formatting import MINUS, MISSING, format_frame, is_numeric
 from vaeaudit.tables.schema import column
 from vaeaudit.tables.writing import write_csv
 
@@ -180,12 +181,13 @@ def prepare_table(table: Table, number: int, folder: Path) -> PreparedTable:
         raise ReportError(f"table {table.name!r} needs a caption.")
     file = f"tables/{table.name}.csv"
     write_csv(frame, folder / file)
-    whole = frame[list(table.columns)] if table.columns is not None else frame
+    whole = frame[list(table.columns)] if table.columns is not None else _without_empty_note(frame)
     shown = whole.head(table.max_rows)
     columns, cells = [], []
+    written = format_frame(shown, table.formats)
     for j, name in enumerate(map(str, shown.columns)):
         series: pd.Series = shown.iloc[:, j]
-        known, texts = column(name), format_column(series, table.formats.get(name, ""))
+        known, texts = column(name), written[j]
         if is_numeric(series):
             keys = [_sort_key(x) for x in series]
         elif all(_WRITTEN_NUMBER.fullmatch(text) for text in texts) and (
@@ -194,11 +196,17 @@ def prepare_table(table: Table, number: int, folder: Path) -> PreparedTable:
             texts = [text.replace("-", MINUS) for text in texts]
             keys = [_sort_key(_LEADING.sub("", text).replace(",", "").replace(MINUS, "-")) for text in texts]
         else:
-            keys = []
+            texts, keys = [prose(text) for text in texts], []
         columns.append(PreparedColumn(name, known.unit, known.description, bool(keys), keys))
         cells.append(texts)
     rows = [list(row) for row in zip(*cells, strict=True)]
     return PreparedTable(table.name, number, table.caption, table.note, columns, rows, len(whole), file)
+
+
+def _without_empty_note(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without a ``note`` that says nothing in any row; the file keeps it."""
+    empty = "note" in frame and frame["note"].map(lambda x: x in ("", None) or x != x).all()
+    return frame.drop(columns="note") if empty and len(frame) else frame
 
 
 def _sort_key(x: Any) -> str:

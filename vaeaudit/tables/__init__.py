@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vaeaudit.tables.collection import collect, gather, over_seeds
     from vaeaudit.tables.comparison import compare, compare_paired
-    from vaeaudit.tables.formatting import with_interval
+    from vaeaudit.tables.formatting import format_number, with_interval
     from vaeaudit.tables.schema import ESTIMATE_COLUMNS, Column, column, describe
     from vaeaudit.tables.terminal import render
     from vaeaudit.tables.tidying import bits_per_dim, tidy
@@ -27,6 +27,7 @@ _PUBLIC = {
     "compare_paired": "comparison",
     "csv_text": "writing",
     "describe": "schema",
+    "format_number": "formatting",
     "gather": "collection",
     "over_seeds": "collection",
     "render": "terminal",
@@ -46,6 +47,7 @@ __all__ = [
     "compare_paired",
     "csv_text",
     "describe",
+    "format_number",
     "gather",
     "over_seeds",
     "render",

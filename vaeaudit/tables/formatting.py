@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,8 @@ from vaeaudit.tables.schema import column
 
 MISSING = "–"
 MINUS = "−"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FIXED = re.compile(r"\+?,?\.(\d+)f")  # a spec with a fixed number of decimals
 
 
 def is_numeric(series: pd.Series) -> bool:
@@ -57,10 +60,15 @@ def _decimals(values: Sequence[float]) -> int | None:
 def format_number(x: Any, spec: str = "", *, minus: str = MINUS) -> str:
     """One number under a format spec (four significant digits without one).
 
+    With the true minus sign powers of ten are written out; with another one (terminals) they stay
+    as Python writes them.
+
     Examples
     --------
     >>> format_number(-1.25, ".1f"), format_number(float("nan")), format_number(1234.5678)
     ('−1.2', '–', '1235')
+    >>> format_number(-3.2e-5, ".1e"), format_number(-3.2e-5, ".1e", minus="-")
+    ('−3.2·10⁻⁵', '-3.2e-05')
     """
     if _is_missing(x):
         return MISSING
@@ -79,6 +87,11 @@ def format_number(x: Any, spec: str = "", *, minus: str = MINUS) -> str:
             ) from error
         if set(text) <= set("-0.,%"):  # no minus zero
             text = text.lstrip("-")
+        if value == 0 and "e" in text:
+            text = "0"
+        if minus == MINUS and "e" in text:
+            mantissa, _, exponent = text.partition("e")
+            text = f"{mantissa}·10{str(int(exponent)).translate(_RAISED)}"
     return text.replace("-", minus)
 
 
@@ -122,3 +135,49 @@ def format_column(series: pd.Series, spec: str = "", *, minus: str = MINUS) -> l
         decimals = _decimals([float(x) for x in values])
         spec = "" if decimals is None else f".{decimals}f"
     return [format_number(x, spec, minus=minus) for x in series]
+
+
+def format_frame(
+    frame: pd.DataFrame, formats: Mapping[str, str] | None = None, *, minus: str = MINUS
+) -> list[list[str]]:
+    """Every column as text, an estimate and the ends of its interval with one number of decimals.
+
+    Columns lower, upper and se belong to the number on their left, and x_lower, x_upper and x_se to x;
+    a standard error has a decimal more. A column with a format of its own keeps it.
+    """
+    formats = formats or {}
+    names = [str(name) for name in frame.columns]
+    specs = {name: formats.get(name) or column(name).format for name in names}
+    own = {j: _member(names, j) for j in range(len(names)) if _is_float(frame.iloc[:, j])}
+    chosen = [specs[name] for name in names]
+    for centre in dict.fromkeys(c for c, role in own.values() if role):
+        members = [j for j, (c, role) in own.items() if c == centre and role != "se"]
+        fixed = _FIXED.fullmatch(chosen[centre])
+        if chosen[centre] and not fixed:
+            continue
+        values = [float(x) for j in members for x in frame.iloc[:, j] if not _is_missing(x)]
+        decimals = int(fixed[1]) if fixed else _decimals(values)
+        if decimals is None:
+            continue
+        for j, (c, role) in own.items():
+            if c == centre and not chosen[j]:
+                spread = [abs(float(x)) for x in frame.iloc[:, j] if not _is_missing(x)]
+                extra = 1 if role == "se" else 0
+                if max(spread, default=0.0) >= 0.5 * 10.0 ** -(decimals + extra):  # else all would be 0
+                    chosen[j] = f".{decimals + extra}f"
+    return [format_column(frame.iloc[:, j], spec, minus=minus) for j, spec in enumerate(chosen)]
+
+
+def _is_float(series: pd.Series) -> bool:
+    return is_numeric(series) and not all(_is_int(x) for x in series if not _is_missing(x))
+
+
+def _member(names: Sequence[str], j: int) -> tuple[int, str]:
+    """Position of the estimate that column ``j`` belongs to, and its part: lower, upper, se, or the estimate."""
+    stem, _, part = names[j].rpartition("_")
+    if part not in ("lower", "upper", "se"):
+        return j, ""
+    if stem:
+        return (names.index(stem), part) if stem in names else (j, "")
+    left = [i for i in range(j) if names[i] not in ("lower", "upper", "se")]
+    return (left[-1], part) if left else (j, "")

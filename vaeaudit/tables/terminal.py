@@ -9,7 +9,7 @@ from unicodedata import combining, east_asian_width
 import pandas as pd
 
 from vaeaudit.core.errors import ArgumentError
-from vaeaudit.tables.formatting import format_column, is_numeric
+from vaeaudit.tables.formatting import format_frame, is_numeric
 from vaeaudit.tables.schema import require
 
 GAP = "  "
@@ -66,10 +66,7 @@ def render(
     shown = (frame[list(columns)] if columns else frame).head(max_rows)
     names = [str(c) for c in shown.columns]
     numeric = [is_numeric(shown.iloc[:, j]) for j in range(len(names))]
-    cells = [
-        format_column(shown.iloc[:, j], (formats or {}).get(name, ""), minus="-")
-        for j, name in enumerate(names)
-    ]
+    cells = format_frame(shown, formats, minus="-")
     cells = [["".join(c if c.isprintable() else " " for c in cell) for cell in column] for column in cells]
     widths = [max(_width(name), *map(_width, column)) for name, column in zip(names, cells, strict=True)]
 
