@@ -47,22 +47,22 @@ def about_known_answer(forms: pd.DataFrame, known: pd.DataFrame) -> list[Finding
     found = [
         Finding(
             "warn",
-            f"One batch of 50 reports {fifty['value']:.2f} nats of mutual information; {truth:.2f} are true",
+            f"One batch of 50 reports {fifty['value']:.2f} nats of mutual information; {truth:.2f} are true.",
             f"No estimate within a batch can pass log(batch) = {math.log(50):.2f}. It stayed below that at "
             f"{'every' if held else 'not every'} batch size tried.",
             "Use all data: `va.aggregate_posterior`.",
         ),
         Finding(
             "warn",
-            f"The copied weight matrix, own weight in column 0, is off by {off[COLUMN]:+.2f} nats; a weight "
-            f"added once per latent by {off[PER_LATENT]:+.2f}",
+            f"A widely copied weight matrix, with the own weight in column 0 in place of the diagonal, is off by "
+            f"{off[COLUMN]:+.2f} nats; a log weight added once per latent in place of once by {off[PER_LATENT]:+.2f}.",
             f"Batches of 128 out of {most:,} data. Right weights are off by {off[RIGHT]:+.2f}: the logarithm of "
             "an unbiased mean is biased.",
         ),
         Finding(
             "pass" if len(inside) == len(known) else "warn",
-            f"All {most:,} data at once: between {ours['lower']:.2f} and {ours['upper']:.2f} nats"
-            + (f", past the ceiling log({biggest}) = {math.log(biggest):.2f}" if passes else ""),
+            f"All {most:,} data at once: between {ours['lower']:.3f} and {ours['upper']:.3f} nats"
+            + (f", past a batch's ceiling log({biggest}) = {math.log(biggest):.3f}." if passes else "."),
             f"The exact value lies inside in {len(inside)} of {len(known)} brackets over quantities and data "
             "sizes.",
         ),
@@ -73,7 +73,7 @@ def about_known_answer(forms: pd.DataFrame, known: pd.DataFrame) -> list[Finding
         found.append(
             Finding(
                 "info",
-                f"Total correlation from a batch comes out negative, down to {worst['value']:.1f} nats",
+                f"Total correlation from a batch comes out negative, down to {worst['value']:.1f} nats.",
                 f"In {len(negative)} of {settings} settings; a KL cannot be. Worst: '{worst['form']}', batch "
                 f"of {worst['batch_size']}.",
             )
@@ -93,7 +93,7 @@ def about_matching(hull: pd.DataFrame) -> list[Finding]:
             a, b = max(pairs, key=lambda p: part.loc[("rate", p[0]), "middle"])
             what = (
                 f"{group}: {a} spends {part.loc[('rate', a), 'middle']:.1f} nats per datum, {b} "
-                f"{part.loc[('rate', b), 'middle']:.1f}, yet q(z) lies closer to the prior under {a}"
+                f"{part.loc[('rate', b), 'middle']:.1f}, yet q(z) lies closer to the prior under {a}."
             )
             why = f"Sliced W₂² at most {part.loc[('sliced_wasserstein', a), 'upper']:.3f} against at least "
             why += f"{part.loc[('sliced_wasserstein', b), 'lower']:.3f}. "
@@ -101,7 +101,7 @@ def about_matching(hull: pd.DataFrame) -> list[Finding]:
                 others_too = [f"{x} over {y}" for x, y in pairs if (x, y) != (a, b)]
                 why += "Likewise " + ", ".join(others_too) + ". "
         else:
-            what = f"{group}: no pair of objectives is ordered differently per datum and on aggregate for certain"
+            what = f"{group}: no pair of objectives is ordered differently per datum and on aggregate for certain."
             why = ""
         why += (
             f"Closest per datum: {per_datum}, with a rate of {part.loc[('rate', per_datum), 'middle']:.2f} nats. "
@@ -117,7 +117,7 @@ def about_matching(hull: pd.DataFrame) -> list[Finding]:
             Finding(
                 "warn",
                 f"The ceiling log N binds for {len(full)} of {len(table)} settings: their mutual information is "
-                "known from below by log N alone",
+                "known from below by log N alone.",
                 "These are "
                 + ", ".join(names)
                 + ". Upper ends and the KL's lower ends stand on held-out densities.",
@@ -131,7 +131,7 @@ def about_matching(hull: pd.DataFrame) -> list[Finding]:
             Finding(
                 "info",
                 f"q(z) certainly differs from the prior, by more than 0.1 nat, in {len(below)} of {len(table)} "
-                "settings",
+                "settings.",
                 "KL(q(z) ‖ p(z)): " + ", ".join(words) + ".",
             )
         )
@@ -159,7 +159,7 @@ def about_penalty_plateau(units: pd.DataFrame) -> list[Finding]:
         "survives" if every else "does not survive" if none else "survives on some seeds only under"
     )
     what += (" under" if every else "") + " the parameter penalty"
-    what += ", but lower down" if moved and not none else ""
+    what += ", but lower down." if moved and not none else "."
     return [
         Finding(
             "info" if every else "warn",
@@ -181,7 +181,7 @@ def about_definitions(definitions: pd.DataFrame, ablation: pd.DataFrame) -> list
         Finding(
             "warn" if differ else "pass",
             f"The definitions of an active unit disagree on {differ} of {len(spread)} models, by up to {widest} "
-            "units",
+            "units.",
             "They ask different questions: variance of the mean, mean rate, (ε, δ)-collapse, mean scale, loss "
             "when ablated.",
             "Report definition and threshold with every count.",
@@ -195,9 +195,14 @@ def about_definitions(definitions: pd.DataFrame, ablation: pd.DataFrame) -> list
         found.append(
             Finding(
                 "info",
-                f"Ablating a unit with a variance above 0.01 costs {median:.2f} nats of log p(x) at the median",
-                f"{certain} of {int(active.sum())} such units, and {others} of {int((~active).sum())} with a smaller "
-                "variance, lose for certain (95 % interval above 0); first seed of each objective.",
+                f"Ablating a unit with a variance above 0.01 costs {median:.2f} nats of log p(x) at the median.",
+                f"{certain} of {int(active.sum())} such units"
+                + (
+                    f", and {others} of {int((~active).sum())} with a smaller variance,"
+                    if (~active).any()
+                    else ""
+                )
+                + " lose for certain (95 % interval above 0); first seed of each objective.",
             )
         )
     return found
@@ -218,6 +223,8 @@ def about_scores(scores: pd.DataFrame) -> list[Finding]:
             what += f" and lowers {', '.join(down['score'])}"
         seeds = int(part["num_seeds"].iloc[0])
         found.append(
-            Finding("info", what, f"Difference to the ELBO over {seeds} seeds: " + "; ".join(words) + ".")
+            Finding(
+                "info", what + ".", f"Difference to the ELBO over {seeds} seeds: " + "; ".join(words) + "."
+            )
         )
     return found

@@ -104,6 +104,11 @@ def known_section(forms: pd.DataFrame, known: pd.DataFrame) -> Section:
                 "Six correlated latents with $\\mu(x)$ Gaussian and $\\sigma$ constant: everything is known in "
                 "closed form. The forms in use see one minibatch at a time; ours sees all data."
             ),
+            Text(
+                "What the forms take for $q(z)$, with B of N data in the batch: **in batch**, the mean of q(z|x) over "
+                "the batch; **weighted**, its sum with weight $1/(NB)$; **stratified**, weights under which the sum is "
+                "unbiased for all N data. The last two are stratified, each with a fault found in public code."
+            ),
             Math(r"\mathbb{E}\,\mathrm{KL}(q(z|x)\|p(z)) = I_q(x;z) + \mathrm{KL}(q(z)\|p(z))"),
             Figure(
                 "ceiling",
@@ -203,8 +208,11 @@ def unit_section(frames: Mapping[str, pd.DataFrame]) -> Section:
                 lambda: va.figures.active_unit_curve(first),
                 first,
             ),
-            Table("plateaus", "Is there a plateau of the count, and between which thresholds (medians)?",
-                  plateaus(frames["units"])),
+            Table("plateaus", "Is there a plateau of the count, and between which thresholds (medians)? Last: the "
+                  "count at the usual threshold, mean over seeds.", plateaus(frames["units"]),
+                  columns=("group", "objective", "seeds_with_plateau", "units_in_plateau", "from_threshold",
+                           "to_threshold", "decades", "count_at_0_01"),
+                  formats={"from_threshold": ".2g", "to_threshold": ".2g", "decades": ".1f"}),
             Table("definitions", "Active units under each definition, mean over seeds.",
                   disagreement(frames["definitions"])),
             Figure(

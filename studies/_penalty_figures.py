@@ -30,16 +30,40 @@ def region(posterior: pd.DataFrame, group: str) -> Any:
         axes.axvline(1.0, color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)))
         axes.set(xscale="log", xlabel="σ", ylabel="|μ|")
         axes.set_ylim(0, float(part["loc"].abs().quantile(0.995)) * 1.05)
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
+        legend = figure.legend(
+            list(handles.values()), list(handles), loc="outside lower center", ncols=4, markerscale=2
+        )
+        for handle in legend.legend_handles:
+            handle.set_alpha(1.0)
     return figure
 
 
-def alignment(path: pd.DataFrame, group: str, target: str, parameters: str, y: str) -> Any:
-    """One quantity of the alignment over epochs, one line per objective."""
-    part = path[(path["group"] == group) & (path["target"] == target) & (path["parameters"] == parameters)]
-    lower, upper = ("lower", "upper") if y == "cosine" else (f"{y}_lower", f"{y}_upper")
-    label = "cosine" if y == "cosine" else "nats per unit step"
-    return va.figures.curves(
-        part.dropna(subset=[y]), x="epoch", y=y, hue="objective", lower=lower, upper=upper,
-        log_x=True, reference=0.0, y_label=label,
+PANELS = {  # title → target, parameters, column
+    "climb of log p(x) (nats per unit step)": ("log_evidence", "theta", "climb"),
+    "cosine in θ with ∇ log p(x)": ("log_evidence", "theta", "cosine"),
+    "cosine in φ with −∇ KL(q‖p(z|x))": ("posterior_kl", "phi", "cosine"),
+}
+HEIGHT = "held-out log p(x) (nats)"
+
+
+def alignment_frame(path: pd.DataFrame, heights: pd.DataFrame, group: str) -> pd.DataFrame:
+    """What each objective's gradient does along its own run, and how high log p(x) stands: tidy, by panel."""
+    own, parts = path[path["group"] == group], []
+    for panel, (target, parameters, name) in PANELS.items():
+        ends = ("lower", "upper") if name == "cosine" else (f"{name}_lower", f"{name}_upper")
+        rows = own[(own["target"] == target) & (own["parameters"] == parameters)].dropna(subset=[name])
+        columns = dict(zip((name, *ends), ("value", "lower", "upper"), strict=True))
+        parts.append(rows[["objective", "epoch", *columns]].rename(columns=columns).assign(panel=panel))
+    height = heights[heights["group"] == group].dropna(subset=["log_evidence"])
+    height = height[["objective", "epoch", "log_evidence"]].rename(columns={"log_evidence": "value"})
+    parts.append(height.assign(lower=np.nan, upper=np.nan, panel=HEIGHT))
+    frame = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return frame[["panel", "objective", "epoch", "value", "lower", "upper"]]
+
+
+def alignment(frame: pd.DataFrame) -> Any:
+    """The panels of `alignment_frame`, one line per objective."""
+    return va.figures.curve_panels(
+        frame, x="epoch", panel="panel", hue="objective", lower="lower", upper="upper",
+        titles={name: name for name in frame["panel"]}, log_x=True, reference=dict.fromkeys(PANELS, 0.0), columns=2,
     )  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _bound_table import bound_table
-from _penalty_tables import PENALTY, final_cosines, mean_losses, peaks, repeatability
+from _claims import claim_findings
+from _penalty_tables import PENALTY, claims, final_cosines, mean_losses, peaks
 
 import vaeaudit as va
 from vaeaudit.report import Finding
@@ -22,55 +23,10 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
     """What the tables say, in plain words."""
     found: list[Finding] = []
     if "bounds" in frames:
-        for row in bound_table(frames["bounds"]).itertuples():
-            if row.num_exceeding and row.claims_bound:
-                found.append(
-                    Finding("unreliable", f"`{row.objective}` claims a bound and was seen above log p(x).")
-                )
-            elif row.num_exceeding:
-                found.append(
-                    Finding(
-                        "warn",
-                        f"`{row.objective}` exceeds log p(x) on {row.share_exceeding:.0%} of held-out data in "
-                        f"`{row.group}`, by {row.mean_excess:.2f} nats on average.",
-                        "Certified per datum at a family-wise error of 5 % per model; seeds pooled.",
-                        "Do not read its value as a bound.",
-                    )
-                )
-            elif row.claims_bound:
-                found.append(
-                    Finding("pass", f"`{row.objective}` was never seen above log p(x) in `{row.group}`.")
-                )
+        found += _bound_findings(bound_table(frames["bounds"]))
     if "per_datum" in frames:
-        for row in mean_losses(frames["per_datum"]).itertuples():
-            if np.isfinite(row.lower):
-                clear = row.lower > 0 or row.upper < 0
-                found.append(
-                    Finding(
-                        "warn" if row.lower > 0 else "info",
-                        f"Training with `{row.objective}` instead of the ELBO loses {_span(row._asdict())} nats of "
-                        f"held-out log p(x) per datum in `{row.group}`"
-                        + ("." if clear else ": not told apart from 0."),
-                        f"Same seeds, {row.num_seeds} of them, t interval.",
-                    )
-                )
-        for row in repeatability(frames["per_datum"]).itertuples():
-            if row.objective == PENALTY:
-                found.append(
-                    Finding(
-                        "warn" if row.lower > 0 else "info",
-                        f"In `{row.group}` the penalty's loss "
-                        + (
-                            "belongs to regions of data space"
-                            if row.lower > 0
-                            else "shows no repeatable regions"
-                        )
-                        + f": rank correlation between trainings {_span(row._asdict(), 'rank_correlation')}; "
-                        f"the worst tenth of the data lose "
-                        f"{row.loss_highest_tenth:.2f} nats, the best tenth {row.loss_lowest_tenth:.2f}.",
-                        "Independent trainings agree on who loses only if the loss belongs to the data.",
-                    )
-                )
+        found += _loss_findings(mean_losses(frames["per_datum"]))
+        found += claim_findings(claims(frames))
     if "path" in frames:
         found += _gradient_findings(frames["path"], frames["heights"])
     if "theory" in frames:
@@ -95,6 +51,52 @@ def findings(frames: Mapping[str, pd.DataFrame], missing: list[str]) -> list[Fin
             )
         )
     found += [Finding("info", f"Left out: {note}", "Its data are not on this machine.") for note in missing]
+    return found
+
+
+def _bound_findings(table: pd.DataFrame) -> list[Finding]:
+    """One finding per objective: in which groups it was seen above log p(x)."""
+    found = []
+    for objective, part in table.groupby("objective", sort=False):
+        above = part[part["num_exceeding"] > 0]
+        if above["claims_bound"].any():
+            found.append(Finding("unreliable", f"`{objective}` claims a bound and was seen above log p(x)."))
+        elif len(above):
+            where = ", ".join(
+                f"{r.num_exceeding} of {r.num_data} in `{r.group}` (by {r.mean_excess:.2f} nats on average)"
+                for r in above.itertuples()
+            )
+            found.append(
+                Finding(
+                    "warn",
+                    f"`{objective}` exceeds log p(x) on held-out data: {where}.",
+                    "Certified per datum at a family-wise error of 5 % per model; seeds pooled.",
+                    "Do not read its value as a bound.",
+                )
+            )
+        elif part["claims_bound"].all():
+            where = ", ".join(f"`{group}`" for group in part["group"])
+            found.append(Finding("pass", f"`{objective}` was never seen above log p(x), in {where}."))
+    return found
+
+
+def _loss_findings(losses: pd.DataFrame) -> list[Finding]:
+    """One finding per objective: what training with it cost in log p(x), group by group."""
+    found = []
+    known = losses[np.isfinite(losses["lower"])]
+    for objective, part in known.groupby("objective", sort=False):
+        where = ", ".join(
+            f"{_span(r._asdict())} in `{r.group}`"
+            + ("" if r.lower > 0 or r.upper < 0 else " (not told apart from 0)")
+            for r in part.itertuples()
+        )
+        found.append(
+            Finding(
+                "warn" if (part["lower"] > 0).any() else "info",
+                f"Nats of held-out log p(x) per datum lost by training with `{objective}` instead of the ELBO: {where}.",
+                f"Same seeds, {int(part['num_seeds'].min())} of them, t interval over seeds.",
+            )
+        )
     return found
 
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from _bound_table import bound_table
-from _penalty_figures import alignment, region
+from _claims import claims_block
+from _penalty_figures import region
 from _penalty_findings import findings
+from _penalty_sections import data_section, gradient_section
 from _penalty_tables import (
     PENALTY,
-    by_region,
     claims,
-    final_cosines,
-    losses,
     mean_losses,
     omitted,
-    peaks,
-    repeatability,
 )
 
 import vaeaudit as va
@@ -29,7 +25,6 @@ TITLE = "May the KL be replaced by a penalty on μ and σ?"
 QUESTION = (
     "What does $E\\log p(x|z) - \\sum_j (\\mu_j^2 + (\\sigma_j-1)^2)$ optimise, compared with the ELBO?"
 )
-PICTURES = 10
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
@@ -74,8 +69,8 @@ def page(
     loss = mean_losses(frames["per_datum"])
     lost = loss[(loss["objective"] == PENALTY) & (loss["lower"] > 0)]
     verdict = (
-        f"The penalty exceeded log p(x) on {rows['num_exceeding'].sum() / max(rows['num_data'].sum(), 1):.0%} of the "
-        f"held-out data where log p(x) is known, and its models had a lower held-out log p(x) than the ELBO's in "
+        f"The penalty exceeded log p(x) on {rows['num_exceeding'].sum():,} of {rows['num_data'].sum():,} held-out data "
+        "where log p(x) is known, and its models had a certainly lower held-out log p(x) than the ELBO's in "
         f"{len(lost)} of {len(loss[loss['objective'] == PENALTY])} settings."
         if len(rows)
         else "See the tables."
@@ -90,8 +85,8 @@ def page(
             _claims_section(claims(frames)),
             *([_theory_section(frames["theory"])] if "theory" in frames else []),
             _bound_section(frames, shown),
-            *([_gradient_section(frames, shown, groups)] if "path" in frames else []),
-            _data_section(frames, results, shown, groups),
+            *([gradient_section(frames, shown, groups)] if "path" in frames else []),
+            data_section(frames, results, shown, groups),
         ],
     )
 
@@ -117,7 +112,7 @@ def _claims_section(judged: pd.DataFrame | None = None) -> Section:
                 "over latents, exceeds the inference gap. The derivations are in `vaeaudit check`; here is what "
                 "training does with it."
             ),
-            *([] if judged is None else [Table("claims", "Decided by the tables below.", judged)]),
+            *([] if judged is None else [claims_block(judged)]),
         ],
     )
 
@@ -152,7 +147,9 @@ def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Sect
                 "bounds",
                 "Held-out data certified above log p(x), seeds pooled.",
                 bound_table(frames["bounds"]),
-                note="Where log p(x) is estimated its standard error enters the test, and data without a trustworthy "
+                formats={"share_exceeding": ".1%", "mean_excess": ".2f", "largest_excess": ".2f"},
+                note="Excess: value of the objective less log p(x), with the noise of both; only certified data count. "
+                "Where log p(x) is estimated its standard error enters the test, and data without a trustworthy "
                 "estimate are left out.",
             )
         )
@@ -174,6 +171,7 @@ def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Sect
             "What each stand-in leaves out at the trained μ and σ (first seed): share of latents where it is below "
             "the KL, and the KL less the stand-in per datum.",
             omitted(frames["posterior"]),
+            formats={"share_of_latents_below_kl": ".0%"},
         )
     )
     for group in shown:
@@ -189,117 +187,3 @@ def _bound_section(frames: Mapping[str, pd.DataFrame], shown: list[str]) -> Sect
             )
         )
     return Section("Where the bound breaks", blocks)
-
-
-def _gradient_section(
-    frames: Mapping[str, pd.DataFrame], shown: list[str], groups: Mapping[str, Any]
-) -> Section:
-    path, heights = frames["path"], frames["heights"]
-    blocks: list[Any] = [
-        Text(
-            "At snapshots of its own run, each objective's gradient is compared with that of log p(x) (decoder "
-            "parameters θ) and with the direction that closes $\\mathrm{KL}(q \\| p(z|x))$ (encoder parameters φ). "
-            "Bands are 95 % intervals; a missing point is a gradient not told apart from zero, or an "
-            "estimate that cannot be vouched for (see the notes in the table of cosines). A positive climb at a noisy "
-            "iterate is no promise: whether log p(x) rose between snapshots is in the last figure of each group."
-        )
-    ]
-    for group in [g for g in shown if g in set(path["group"])]:
-        for target, parameters, y, caption in (
-            (
-                "log_evidence",
-                "theta",
-                "climb",
-                "Change of log p(x) per unit step along the decoder's gradient",
-            ),
-            ("log_evidence", "theta", "cosine", "Cosine with the gradient of log p(x) in θ"),
-            ("posterior_kl", "phi", "cosine", "Cosine with the gradient of −KL(q‖p(z|x)) in φ"),
-        ):
-            part = path[
-                (path["group"] == group) & (path["target"] == target) & (path["parameters"] == parameters)
-            ]
-            if part[y].notna().any():
-                blocks.append(
-                    Figure(
-                        f"{y}_{parameters}_{group}",
-                        f"{caption}: {groups[group]['title']}.",
-                        f"{caption} over epochs, one line per objective with its interval.",
-                        lambda g=group, t=target, p=parameters, y=y: alignment(path, g, t, p, y),
-                        part,
-                    )
-                )
-        part = heights[heights["group"] == group].dropna(subset=["log_evidence"])
-        if len(part):
-            blocks.append(
-                Figure(
-                    f"height_{group}",
-                    f"Held-out log p(x) at the snapshots: {groups[group]['title']}.",
-                    "Mean log p(x) over epochs, one line per objective.",
-                    lambda part=part: va.figures.curves(
-                        part, x="epoch", y="log_evidence", hue="objective", log_x=True
-                    ),
-                    part,
-                )
-            )
-    blocks.append(
-        Table(
-            "peaks",
-            "Where each run's held-out log p(x) peaked, and what further training cost (first seed).",
-            peaks(heights),
-        )
-    )
-    stops = [va.stops_climbing(path[path["group"] == g]).assign(group=g) for g in path["group"].unique()]
-    blocks += [
-        Table(
-            "stops_climbing",
-            "The last snapshot at which each objective's step in θ still climbs log p(x) beyond doubt.",
-            pd.concat(stops, ignore_index=True),
-        ),
-        Table("final_cosines", "All targets at the last snapshot.", final_cosines(path)),
-    ]
-    return Section("When does it stop climbing log p(x)?", blocks)
-
-
-def _data_section(
-    frames: Mapping[str, pd.DataFrame],
-    results: Mapping[str, va.CellResult],
-    shown: list[str],
-    groups: Mapping[str, Any],
-) -> Section:
-    table = losses(frames["per_datum"])
-    average = (
-        table.groupby(["group", "objective", "datum"], sort=False, as_index=False)
-        .agg(
-            label=("label", "first"),
-            distance=("distance", "first"),
-            loss=("loss", "mean"),
-            gap=("gap", "mean"),
-        )
-        .sort_values(["group", "objective", "loss"], ascending=[True, True, False])
-    )
-    blocks: list[Any] = [
-        Table("mean_losses", "Held-out log p(x) lost against the ELBO's model, nats per datum.",
-              mean_losses(frames["per_datum"])),
-        Table("repeatability", "Do independent trainings agree on which data lose?",
-              repeatability(frames["per_datum"])),
-        Table("regions", "Loss and gap by region of data space, mean over seeds.", by_region(frames["per_datum"])),
-        Table("per_datum_losses", "Loss of each datum, mean over seeds, worst first.", average, max_rows=20),
-    ]  # fmt: skip
-    for group in shown:
-        x = results[f"data {group}"].arrays["x"]
-        part = average[(average["group"] == group) & (average["objective"] == PENALTY)].dropna(
-            subset=["loss"]
-        )
-        if x.ndim == 3 and len(part) >= 2 * PICTURES:
-            order = part["datum"].to_numpy()
-            pictures = np.stack([x[order[:PICTURES]], x[order[-PICTURES:][::-1]]])
-            blocks.append(
-                Figure(
-                    f"worst_{group}",
-                    f"Data on which the penalty loses most and least against the ELBO: {groups[group]['title']}.",
-                    "Two rows of pictures: the data that lose most, and those that lose least.",
-                    lambda pictures=pictures: va.figures.image_grid(pictures, ["lose most", "lose least"]),
-                    part.head(PICTURES),
-                )
-            )
-    return Section("Who loses", blocks)

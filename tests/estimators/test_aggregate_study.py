@@ -47,7 +47,7 @@ def test_the_plateau_finding_says_what_the_table_says(study, penalty, words, lev
     _, findings, _ = study
     frame = units({"elbo": ([True, True], 0.02, 0.5), "wasserstein_penalty(1)": penalty})
     (found,) = findings.about_penalty_plateau(frame)
-    assert found.what == f"digits 16: the plateau of the active-unit count {words}"
+    assert found.what == f"digits 16: the plateau of the active-unit count {words}."
     assert found.level == level
     assert findings.about_penalty_plateau(frame[frame["objective"] == "elbo"]) == []
 

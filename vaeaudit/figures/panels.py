@@ -76,11 +76,12 @@ def curve_panels(
             if reference and name in reference:
                 axes.axhline(reference[name], color=SOFT, linewidth=0.9, linestyle=(0, (1, 2)))
             axes.set(xlabel="", ylabel="")
+            if names.index(name) + across >= len(names):  # nothing below it
+                axes.set_xlabel(x_label or axis_label(x))
             axes.set_title((titles or {}).get(name, axis_label(name)))
             axes.tick_params(labelbottom=True)
         for axes in grid[len(names) :]:
             axes.set_visible(False)
-        figure.supxlabel(x_label or axis_label(x), fontsize=8.5)
         if labels:
             legend_below(figure, [lines[label] for label in labels], labels)
     return figure
