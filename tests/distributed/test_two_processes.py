@@ -4,8 +4,11 @@ The sizes of the timeouts bound how long a test can hang: a run that waited for 
 """
 
 import json
+import os
 import signal
+import socket
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -105,6 +108,42 @@ def test_a_killed_process_ends_the_others_by_name_and_what_was_finished_stays(tm
     assert time.monotonic() - begun < 40
     [(code, out, err)] = end([begin(tmp_path / "b", "--preset", "quick", "--json")])
     assert (code, json.loads(out)["reused"]) == (0, 1), err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the computing process through /proc")
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
+def test_the_computing_process_is_killed_or_stopped(tmp_path, how):
+    """Not its supervisor, as above; a process that was only stopped ends too, once it goes on."""
+    stuck = {"TINY_TROUBLE": "sleep last"}
+    team = begin_team(tmp_path, "--preset", "quick", "--process-timeout", "5", variables=[{}, stuck])
+    wait_for(team[0], "[2/2] last")
+    child = int(Path(f"/proc/{team[1].pid}/task/{team[1].pid}/children").read_text())
+    os.kill(child, getattr(signal, how))
+    begun = time.monotonic()
+    [(code, _, err)] = end(team[:1], timeout=60)
+    assert code == 1
+    assert "error: process 1 of 2 gave no sign of life for" in err
+    assert "step here: 'tables and report, the end'" in err
+    assert time.monotonic() - begun < 20
+    if how == "SIGSTOP":
+        os.kill(child, signal.SIGCONT)
+    [(code, _, err)] = end(team[1:], timeout=60)
+    assert code == 1
+    words = "process 1 of 2 was ended by SIGKILL in step" if how == "SIGKILL" else "process 1 of 2"
+    assert f"error: {words}" in err
+    assert not Path(f"/proc/{child}").exists(), "it outlives its supervisor"
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        options = ("--distributed", "--coordinator", address, "--num-processes", "2", "--process-id", "0")
+        left = begin(tmp_path, *options, "--preset", "quick", "--process-timeout", "3")
+        [(code, _, err)] = end([left], timeout=60)
+    assert code == 1
+    assert err.startswith(f"error: process 0 of 2 cannot coordinate at {address}: Address already in use")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ Until `start` there is one process and `spread` is a loop.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -41,7 +42,7 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
     Raises
     ------
     ProcessError
-        If the coordinator does not answer, or JAX has started its backend already.
+        If the coordinator does not answer, its port is taken, or JAX has started its backend already.
 
     Notes
     -----
@@ -58,8 +59,11 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
     if _team is not None:
         raise ProcessError("the processes of this run have joined already; `start` is called once.")
     note_step(JOINING)
-    if place.coordinator is not None and place.process_id != 0:
-        _reach(place.coordinator, timeout, place)
+    if place.coordinator is not None:
+        if place.process_id == 0:
+            _check_port(place.coordinator, place)
+        else:
+            _reach(place.coordinator, timeout, place)
     # a process that dies is found by `Team`, which names the step; JAX would abort all others
     if hasattr(jax.config, "jax_enable_recoverability"):
         jax.config.update("jax_enable_recoverability", True)
@@ -81,6 +85,21 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
         ) from error
     _team = Team(coordination_client(), place, timeout)
     jax.local_devices()  # the backend starts here, in all processes at once
+
+
+def _check_port(address: str, place: Place) -> None:
+    """See that the coordinator's port is free: where it is not, JAX may end in a segmentation fault."""
+    port = split_address(address)[1]
+    with socket.socket() as probe:
+        if os.name == "posix":  # elsewhere it would share the port with its owner
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed run's last packets
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ProcessError(
+                f"{place} cannot coordinate at {address}: {error.strerror or error}. Choose a port that no other "
+                "program uses on this host, the same in --coordinator of every process."
+            ) from error
 
 
 def _reach(address: str, timeout: float, place: Place) -> None:
