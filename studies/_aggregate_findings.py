@@ -167,7 +167,7 @@ def about_penalty_plateau(units: pd.DataFrame) -> list[Finding]:
             f"Under the penalty: {words(penalty)}; under the ELBO: {words(elbo)}. A plateau is a gap of a decade "
             "without a unit, stable in 95 % of resamples.",
             "Read the curve before taking 0.01 over from models trained by the ELBO: the penalty's models count "
-            f"{penalty['count_at_0_1']:.1f} units at 0.1 and {penalty['count_at_0_01']:.1f} at 0.01.",
+            f"{penalty['count_at_0.1']:.1f} units at 0.1 and {penalty['count_at_0.01']:.1f} at 0.01.",
         )
     ]
 

@@ -211,7 +211,7 @@ def unit_section(frames: Mapping[str, pd.DataFrame]) -> Section:
             Table("plateaus", "Is there a plateau of the count, and between which thresholds (medians)? Last: the "
                   "count at the usual threshold, mean over seeds.", plateaus(frames["units"]),
                   columns=("group", "objective", "seeds_with_plateau", "units_in_plateau", "from_threshold",
-                           "to_threshold", "decades", "count_at_0_01"),
+                           "to_threshold", "decades", "count_at_0.01"),
                   formats={"from_threshold": ".2g", "to_threshold": ".2g", "decades": ".1f"}),
             Table("definitions", "Active units under each definition, mean over seeds.",
                   disagreement(frames["definitions"])),

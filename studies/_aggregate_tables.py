@@ -132,7 +132,7 @@ def bounds_table(hull: pd.DataFrame) -> pd.DataFrame:
 
 def plateaus(units: pd.DataFrame) -> pd.DataFrame:
     """Per objective: on how many seeds a plateau exists, where, and how the count moves with the threshold."""
-    return units.groupby(["group", "objective"], sort=False, as_index=False).agg(
+    table = units.groupby(["group", "objective"], sort=False, as_index=False).agg(
         seeds_with_plateau=("plateau", "sum"),
         num_seeds=("seed", "nunique"),
         units_in_plateau=("gap_count", "median"),
@@ -143,6 +143,7 @@ def plateaus(units: pd.DataFrame) -> pd.DataFrame:
         count_at_0_01=("count_at_0.01", "mean"),
         count_at_0_1=("count_at_0.1", "mean"),
     )
+    return table.rename(columns=lambda name: name.replace("count_at_0_", "count_at_0."))
 
 
 def disagreement(definitions: pd.DataFrame) -> pd.DataFrame:

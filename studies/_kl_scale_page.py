@@ -24,8 +24,8 @@ OVER_WEIGHT = {
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
-    """The claims and their verdicts."""
-    return claims(va.tables.gather(results))
+    """The claims and their verdicts; the evidence is in the page's table of claims."""
+    return claims(va.tables.gather(results)).drop(columns="evidence")
 
 
 def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> Page:

@@ -102,8 +102,8 @@ def claims(frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
-    """The claims and their verdicts."""
-    return claims(va.tables.gather(results))
+    """The claims and their verdicts; the evidence is in the page's table of claims."""
+    return claims(va.tables.gather(results)).drop(columns="evidence")
 
 
 def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:

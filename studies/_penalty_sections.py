@@ -100,6 +100,9 @@ def data_section(
         )
         .sort_values("loss", ascending=False, kind="stable")
     )
+    average["label"] = (
+        average["label"].where(average["label"] >= 0).astype("Int64")
+    )  # none where there are no classes
     blocks: list[Any] = [
         Table("mean_losses", "Held-out log p(x) lost against the ELBO's model, nats per datum.",
               mean_losses(frames["per_datum"])),

@@ -168,6 +168,11 @@ def _noise(config: Mapping[str, Any], trained: CellResult) -> CellResult:
     over up to 8 of them, so that one odd picture does not set the level.
     """
     data = jnp.asarray(va.load_data(**DATA).train)
+    if max(config["noise_batches"]) > len(data):
+        raise va.errors.ArgumentError(
+            f"`noise_batches` holds a batch of {max(config['noise_batches'])}; there are {len(data)} training data. "
+            "Leave it out."
+        )
     rows = []
     for seed in config["seeds"]:
         model = _models(config, trained)["elbo", seed]

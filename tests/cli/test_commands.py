@@ -127,6 +127,8 @@ def test_mistakes_in_a_settings_file_are_named(vaeaudit, content, words):
         (["run", "toy.py", "--prest", "quick"], "--preset"),
         (["run", "toy.py", "--set", "factr=1"], "Did you mean 'factor'"),
         (["run", "toy.py", "--set", "factor"], "KEY=VALUE"),
+        (["run", "toy.py", "--set", "factor=much"], "'factor' is a number such as 1.0; got \"much\""),
+        (["run", "toy.py", "--set", "seeds=3", "--dry-run"], "For 3 seeds say --seeds 3"),
         (["run", "toy.py", "--seeds", "0"], "0"),
         (["run"], "NAME"),
         (["audit", "toy.py:study"], "must be a function without arguments"),
@@ -138,6 +140,16 @@ def test_typos_are_usage_errors_with_a_suggestion_and_no_traceback(vaeaudit, arg
     assert code == (1 if arguments[0] == "audit" else 2)
     assert out == ""
     assert "Traceback" not in err
+
+
+def test_a_report_of_no_run_says_so_and_makes_no_folder(vaeaudit):
+    code, out, err = vaeaudit("report", "toy.py", "--output", "nowhere")
+    assert (code, out) == (1, "")
+    assert err == (
+        "error: no run of 'toy' in nowhere: no such folder. Name the folder of a run with --output, or compute it "
+        "first: vaeaudit run toy --preset standard\n"
+    )
+    assert not Path("nowhere").exists()
 
 
 def test_a_failure_is_one_message_and_debug_shows_the_traceback(vaeaudit, monkeypatch):
@@ -160,6 +172,7 @@ def test_an_output_that_cannot_be_written_is_named(vaeaudit):
 
 
 def test_report_renders_from_cells_and_never_computes(vaeaudit):
+    Path("reports/toy").mkdir(parents=True)  # a run that finished nothing
     code, _, err = vaeaudit("report", "toy.py")
     assert code == 1
     assert "not finished" in err

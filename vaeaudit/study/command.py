@@ -48,13 +48,22 @@ def perform(
     **many: Any,
 ) -> None:
     """Run a study from the command line: result on stdout, progress on stderr."""
+    from vaeaudit.core.errors import StoreError
+    from vaeaudit.study.kinds import check_kinds
     from vaeaudit.study.runner import plan_study, resolve_settings, run_study
     from vaeaudit.study.supervise import place_of
 
     folder = Path("reports") / study.name if output is None else output
+    if not compute and not folder.is_dir():
+        raise StoreError(
+            f"no run of {study.name!r} in {folder}: no such folder. Name the folder of a run with --output, or "
+            f"compute it first: vaeaudit run {study.name} --preset {preset}"
+        )
     overrides = dict(settings)
+    known = resolve_settings(study, preset)
+    check_kinds(known, overrides)
     if seeds is not None:
-        now = resolve_settings(study, preset).get("seeds")
+        now = known.get("seeds")
         if now is None:
             raise click.UsageError(f"study {study.name!r} has no seeds to set.")
         overrides["seeds"] = list(range(seeds)) if isinstance(now, list | tuple) else seeds

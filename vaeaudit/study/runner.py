@@ -94,7 +94,7 @@ def resolve_settings(study: Study, preset: str, overrides: Mapping[str, Any] | N
     settings = dict(study.presets[preset])
     for name, value in (overrides or {}).items():
         if name not in settings:
-            raise unknown_name(f"setting of study {study.name!r}", name, list(settings))
+            raise unknown_name(f"{study.name} setting", name, list(settings))
         settings[name] = value
     return settings
 
