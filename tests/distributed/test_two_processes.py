@@ -39,11 +39,18 @@ def agree(one, other):
 
 
 def test_two_processes_give_the_tables_of_one(tmp_path, cache, alone):
-    first, second = end(begin_team(tmp_path, **cache))
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    first, second = end(begin_team(tmp_path, **cache, TINY_NOTES=str(notes)))
     assert first[0] == second[0] == 0, first[2] + second[2]
-    assert "[1/5] first" in first[2]
+    assert "[1/8] first" in first[2]
     assert second[1:] == ("", ""), "only the first process speaks"
     assert tables(tmp_path) == tables(alone)
+    cells, who = zip(*sorted(path.name.split(" by ") for path in notes.iterdir()), strict=True)
+    assert cells == ("side 0", "side 1", "side 2"), (
+        "each cell by one process, and the third with the last one"
+    )
+    assert who[0] != who[1]
     assert not list(tmp_path.rglob("scratch")), "checkpoints of a finished cell stayed"
     assert pd.read_csv(tmp_path / "tables" / "iw_per_datum.csv")["log_evidence"].nunique() == 150
 

@@ -4,8 +4,10 @@ TINY_TROUBLE="fail CELL" or "sleep CELL" makes a process fail or stop there.
 """
 
 import os
+import pathlib
 import time
 
+import numpy as np
 import pandas as pd
 
 import vaeaudit as va
@@ -16,8 +18,10 @@ from vaeaudit.study.study import Cell, CellResult, Study
 
 def plan(settings):
     train = [Cell("train", {"seeds": settings["seeds"], "epochs": 1})] if settings["measures"] else []
-    measures = [Cell(kind, {"kind": kind}, needs=["train"]) for kind in settings["measures"]]
-    return [Cell("first", {}), *train, *measures, Cell("last", {}, needs=["first"])]
+    keys = ["train", *settings["measures"]]  # each needs the one before: all processes compute it together
+    measures = [Cell(kind, {"kind": kind}, needs=["train", keys[i]]) for i, kind in enumerate(keys[1:])]
+    sides = [Cell(f"side {i}", {"side": i}, needs=["first"]) for i in range(settings["sides"])]
+    return [Cell("first", {}), *train, *measures, *sides, Cell("last", {}, needs=["first"])]
 
 
 def build(rng_key):
@@ -71,6 +75,12 @@ def compute(cell, results):
         raise ArgumentError("made to fail")
     if trouble == f"sleep {cell.key}":
         time.sleep(600)
+    if cell.key.startswith("side"):
+        if folder := os.environ.get("TINY_NOTES"):  # who computed it
+            (pathlib.Path(folder) / f"{cell.key} by {os.getpid()}").touch()
+        x = np.random.default_rng(cell.config["side"]).normal(size=5).astype(np.float32)
+        frame = pd.DataFrame({"x": x, "n": np.arange(5), "text": ["a", None, "", '"', "é"]})
+        return CellResult({"t": frame}, {"x": x}, {"n": np.int64(2), "pair": (0.1, x[0])})
     if cell.key in ("first", "last"):
         return CellResult({"t": pd.DataFrame({"x": [0.1 + len(results)]})}, record={"n": len(results)})
     return train(cell) if cell.key == "train" else measure(cell.key, results["train"])
@@ -90,9 +100,13 @@ study = Study(
     title="Tiny",
     question="?",
     presets={
-        "quick": {"seeds": [0], "measures": []},  # no JAX
-        "standard": {"seeds": [0, 1, 2], "measures": ["iw", "aggregate"]},
-        "full": {"seeds": [0, 1, 2], "measures": ["iw adapted", "auto", "ais", "quadrature", "rate"]},
+        "quick": {"seeds": [0], "measures": [], "sides": 0},  # no JAX
+        "standard": {"seeds": [0, 1, 2], "measures": ["iw", "aggregate"], "sides": 3},
+        "full": {
+            "seeds": [0, 1, 2],
+            "measures": ["iw adapted", "auto", "ais", "quadrature", "rate"],
+            "sides": 0,
+        },
     },
     plan=plan,
     compute=compute,

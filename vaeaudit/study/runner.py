@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +21,9 @@ from vaeaudit.report.page import Page, Table
 from vaeaudit.study.atomic import make_folder, remove_leftovers, write_bytes
 from vaeaudit.study.lock import hold
 from vaeaudit.study.provenance import command_line, environment
-from vaeaudit.study.store import CellStore, cell_hashes, plain
+from vaeaudit.study.store import CellStore, Stored, cell_hashes, plain
 from vaeaudit.study.study import Cell, CellResult, Study
-from vaeaudit.study.together import REPORT, Orders, agree_on_plan, follow
+from vaeaudit.study.together import REPORT, Orders, agree_on_plan, follow, side_by_side
 from vaeaudit.tables.rows import json_rows
 
 Kind = Literal["start", "skip", "damaged", "compute", "done", "page", "report"]
@@ -234,47 +235,57 @@ def _cells(
     results: dict[str, CellResult] = {}
     durations: dict[str, float] = {}
     origins: list[dict[str, Any]] = []
-    computed = 0
-    orders = Orders()
-    for index, cell in enumerate(plan.cells, start=1):
-        digest, total = plan.hashes[cell.key], len(plan.cells)
-        stored = None
-        if not fresh:
-            try:
-                stored = store.load(cell.key, digest)
-            except StoreError as error:
-                if not compute:
-                    raise
-                on_event(Event("damaged", cell.key, index, total, message=str(error)))
-        if fresh:
-            store.clear_scratch(cell.key, digest)
-        scratch = store.scratch(cell.key, digest)
-        orders.give(cell, stored is None, results, scratch)
-        if stored is None:
-            if not compute:
-                raise StoreError(
-                    f"cell {cell.key!r} of study {study.name!r} is not finished in {target}. "
-                    f"Run `vaeaudit run {study.name}` with the same preset and --output first."
-                )
-            on_event(Event("compute", cell.key, index, total))
-            clock = time.perf_counter()
-            at_work = dataclasses.replace(cell, scratch=scratch)
-            result = study.compute(at_work, _Results(results, cell.needs, cell.key))
-            seconds = time.perf_counter() - clock
-            store.discard(cell.key, digest)
-            store.save(cell.key, digest, result, seconds=seconds, environment=environment())
-            stored = store.load(cell.key, digest)
-            if stored is None:
-                raise StoreError(f"cell {cell.key!r} vanished from {target} after it was written.")
-            computed += 1
-            on_event(Event("done", cell.key, index, total, seconds=seconds))
-        else:
-            on_event(Event("skip", cell.key, index, total, seconds=stored.seconds))
-        store.clear_scratch(cell.key, digest)
+    computed = place = 0
+    total = len(plan.cells)
+    orders = Orders(study, lambda cell: _Results(results, cell.needs, cell.key))
+
+    def keep(cell: Cell, stored: Stored) -> None:
+        store.clear_scratch(cell.key, plan.hashes[cell.key])
         results[cell.key] = stored.result
         durations[cell.key] = stored.seconds
         if stored.environment not in origins:
             origins.append(stored.environment)
+
+    while place < total:
+        cell = plan.cells[place]
+        stored = None
+        if not fresh:
+            try:
+                stored = store.load(cell.key, plan.hashes[cell.key])
+            except StoreError as error:
+                if not compute:
+                    raise
+                on_event(Event("damaged", cell.key, place + 1, total, message=str(error)))
+        if stored is not None:
+            keep(cell, stored)
+            place += 1
+            on_event(Event("skip", cell.key, place, total, seconds=stored.seconds))
+            continue
+        if not compute:
+            raise StoreError(
+                f"cell {cell.key!r} of study {study.name!r} is not finished in {target}. "
+                f"Run `vaeaudit run {study.name}` with the same preset and --output first."
+            )
+        more = takewhile(lambda c: fresh or not plan.finished[c.key], plan.cells[place + 1 :])
+        group = side_by_side([cell, *more], results)
+        for index, member in enumerate(group, start=place + 1):
+            if fresh:
+                store.clear_scratch(member.key, plan.hashes[member.key])
+            on_event(Event("compute", member.key, index, total))
+        at_work = [dataclasses.replace(c, scratch=store.scratch(c.key, plan.hashes[c.key])) for c in group]
+        found = orders.compute(at_work, results, more=place + len(group) < total)
+        for member, (result, seconds) in zip(group, found, strict=True):
+            digest = plan.hashes[member.key]
+            store.discard(member.key, digest)
+            store.save(member.key, digest, result, seconds=seconds, environment=environment())
+            stored = store.load(member.key, digest)
+            if stored is None:
+                raise StoreError(f"cell {member.key!r} vanished from {target} after it was written.")
+            keep(member, stored)
+            place += 1
+            on_event(Event("done", member.key, place, total, seconds=seconds))
+        computed += len(group)
+    orders.end()
     return results, durations, origins, computed
 
 
