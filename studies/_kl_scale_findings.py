@@ -39,8 +39,8 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
             Finding(
                 "info",
                 f"0.1·KL read with its implied variance and the ELBO at that variance reach the same held-out log p(x): "
-                f"the largest difference over seeds is {worst['difference']:+.4f} nats, with a standard error of "
-                f"{worst['difference_se']:.4f}.",
+                f"the largest difference over seeds is {_power(worst['difference'], '.1e')} nats, with a standard error of "
+                f"{_power(worst['difference_se'], '.1e')}.",
                 f"Adam from one start on the same draws, {int(worst['num_data'])} data, paired.",
             )
         )
@@ -53,8 +53,8 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
             f"{_power(pairs['relative_distance'].max())} of the way apart at most, log p(x) within {_power(apart)} nats once the "
             "implied variance is used.",
             f"Linear-Gaussian data, {len(pairs)} pairs. Without noise in training the two optima differ by at most "
-            f"{optima['largest_difference'].max():.1g} in any number, and from the derived one by "
-            f"{(optima['trained_beta'] - optima['derived']).abs().max():.1g}.",
+            f"{_power(optima['largest_difference'].max())} in any number, and from the derived one by "
+            f"{_power((optima['trained_beta'] - optima['derived']).abs().max())}.",
         )
     )
     mean_reduced = weights[weights["weight"] == PIXELS]
@@ -72,8 +72,8 @@ def findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
     return found
 
 
-def _power(value: float) -> str:
-    return va.tables.format_number(value, ".0e")
+def _power(value: float, spec: str = ".0e") -> str:
+    return va.tables.format_number(value, spec)
 
 
 def _latents_in_use(count: float) -> str:

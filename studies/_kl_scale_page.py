@@ -117,7 +117,7 @@ def _weight_section(models: pd.DataFrame, arrays: Mapping[str, np.ndarray]) -> S
                         "log_evidence_implied",
                     ]
                 ],
-                note="log p(x) is left out where more than a tenth of the data have no trustworthy estimate; an autoencoder "
+                note="log p(x) is left out where more than a tenth of the data have no trustworthy estimate with one of the seeds; an autoencoder "
                 "has none.",
             ),
             Figure(
@@ -175,7 +175,7 @@ def _path_section(path: pd.DataFrame, ends: pd.DataFrame) -> Section:
                 "Held-out log p(x) at the end of Adam's runs (nats per picture): 0.1·KL read with the implied variance 0.05, "
                 "the ELBO at 0.05, and 0.1·KL read with the nominal 0.5. `difference` is that of the first two.",
                 ends,
-                formats={"difference": "+.4f", "difference_se": ".4f"},
+                formats={"difference": "+.1e", "difference_se": ".1e"},
             ),
         ],
     )

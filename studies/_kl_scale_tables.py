@@ -19,10 +19,10 @@ AVERAGED = [
 
 
 def means(models: pd.DataFrame, part: str) -> pd.DataFrame:
-    """Mean over seeds of each quantity, one row per setting."""
+    """Mean over seeds of each quantity, one row per setting; none where a seed has none."""
     rows = models[models["part"] == part]
     keys = ["objective", "num_latents"]
-    return rows.groupby(keys, sort=False, as_index=False)[["weight", *AVERAGED]].mean()
+    return va.tables.mean_over_seeds(rows, by=keys, values=["weight", *AVERAGED])
 
 
 def paired(models: pd.DataFrame, quantity: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Any:

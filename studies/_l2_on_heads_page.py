@@ -39,8 +39,8 @@ def slopes(noise: pd.DataFrame) -> pd.DataFrame:
 
 
 def means(models: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds, one row per objective."""
-    return models.groupby(["objective", "family", "weight"], sort=False, as_index=False)[QUANTITIES].mean()
+    """Mean over seeds, one row per objective; none where a seed has none."""
+    return va.tables.mean_over_seeds(models, by=["objective", "family", "weight"], values=QUANTITIES)
 
 
 def against_kl_curve(models: pd.DataFrame) -> pd.DataFrame:
@@ -154,7 +154,7 @@ def _verdict(judged: pd.DataFrame, noise: pd.DataFrame) -> str:
 def _slope_text(table: pd.DataFrame) -> str:
     late = table[table["range"] != "all sizes"]
     return f"Measured slopes {late['range'].iloc[0]} on: " + ", ".join(
-        f"{row.value:.2f} ({row.noise})" for row in late.itertuples()
+        f"{va.tables.with_interval(row.value, np.nan, np.nan)} ({row.noise})" for row in late.itertuples()
     )
 
 
@@ -192,6 +192,7 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         "Held-out binarised digits, mean over seeds; `weight` is that of the L2 term or of the KL, `head_norm` "
                         "the length of the weights that L2 acts on.",
                         models,
+                        formats={"weight": "g"},
                     ),
                     Figure(
                         "rate_distortion",

@@ -194,10 +194,9 @@ def _against_elbo_sentence(frames: Mapping[str, pd.DataFrame]) -> str:
 
 
 def summary(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> pd.DataFrame:
-    """One row per group and objective: means over seeds."""
+    """One row per group and objective: means over seeds, none where a seed's number is refused."""
     frames = va.tables.gather(results)
-    wide = by_seed(frames).groupby(["group", "objective"], sort=False).mean(numeric_only=True)
-    table = wide.drop(columns=["seed"]).reset_index()
+    table = va.tables.mean_over_seeds(by_seed(frames), by=["group", "objective"], values=QUANTITIES)
     if "bounds" in frames:
         shares = bound_table(frames["bounds"])[["group", "objective", "share_exceeding"]]
         table = table.merge(shares, on=["group", "objective"], how="left")

@@ -39,7 +39,7 @@ def region(posterior: pd.DataFrame, group: str) -> Any:
 
 
 PANELS = {  # title → target, parameters, column
-    "climb of log p(x) (nats per unit step)": ("log_evidence", "theta", "climb"),
+    "climb of log p(x), nats per step": ("log_evidence", "theta", "climb"),
     "cosine in θ with ∇ log p(x)": ("log_evidence", "theta", "cosine"),
     "cosine in φ with −∇ KL(q‖p(z|x))": ("posterior_kl", "phi", "cosine"),
 }
@@ -65,5 +65,6 @@ def alignment(frame: pd.DataFrame) -> Any:
     """The panels of `alignment_frame`, one line per objective."""
     return va.figures.curve_panels(
         frame, x="epoch", panel="panel", hue="objective", lower="lower", upper="upper",
-        titles={name: name for name in frame["panel"]}, log_x=True, reference=dict.fromkeys(PANELS, 0.0), columns=2,
+        titles={name: name for name in frame["panel"]}, log_x=True, reference=dict.fromkeys(PANELS, 0.0),
+        columns=2 if frame["panel"].nunique() == 4 else 3,
     )  # fmt: skip

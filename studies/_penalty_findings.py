@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """What the tables of the study on penalties say, in plain words."""
 
 from __future__ import annotations
@@ -100,6 +101,10 @@ def _loss_findings(losses: pd.DataFrame) -> list[Finding]:
     return found
 
 
+def _by_group(rows: pd.DataFrame, digits: int) -> str:
+    return ", ".join(f"{_span(row, 'cosine', digits)} in `{row['group']}`" for _, row in rows.iterrows())
+
+
 def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Finding]:
     found = []
     for group, part in path.groupby("group", sort=False):
@@ -125,25 +130,25 @@ def _gradient_findings(path: pd.DataFrame, heights: pd.DataFrame) -> list[Findin
                 )
             )
     last = final_cosines(path)
-    for group, part in last[last["objective"] == PENALTY].groupby("group", sort=False):
-        cosine = part.set_index(["target", "parameters"])
-        phi, theta = cosine.loc[("posterior_kl", "phi")], cosine.loc[("log_evidence", "theta")]
-        if phi["verdict"] == "ok":
-            found.append(
-                Finding(
-                    "warn" if phi["upper"] < 0.9 else "info",
-                    f"At the end of training in `{group}` the penalty pushes the encoder at a cosine of "
-                    f"{_span(phi, 'cosine')} to the direction that closes the "
-                    "gap to the posterior; the ELBO's cosine is 1 by identity.",
-                )
+    last = last[(last["objective"] == PENALTY) & (last["verdict"] == "ok")]
+    phi = last[(last["target"] == "posterior_kl") & (last["parameters"] == "phi")]
+    theta = last[(last["target"] == "log_evidence") & (last["parameters"] == "theta")]
+    if len(phi):
+        found.append(
+            Finding(
+                "warn" if (phi["upper"] < 0.9).any() else "info",
+                "At the end of training the penalty pushes the encoder at these cosines to the direction that closes the gap "
+                f"to the posterior: {_by_group(phi, 2)}. The ELBO's cosine is 1 by identity.",
+                "A cosine of 1 is the same direction, 0 a right angle.",
             )
-        if theta["verdict"] == "ok":
-            found.append(
-                Finding(
-                    "info",
-                    f"In `{group}` the penalty's decoder gradient has a cosine of "
-                    f"{_span(theta, 'cosine', 3)} with that of log p(x) at its own parameters.",
-                    "In θ every stand-in for the KL pushes exactly as the ELBO does; the encoder makes the difference.",
-                )
+        )
+    if len(theta):
+        found.append(
+            Finding(
+                "info",
+                "The penalty's decoder gradient has these cosines with that of log p(x) at its own parameters: "
+                f"{_by_group(theta, 3)}.",
+                "In θ every stand-in for the KL pushes exactly as the ELBO does; the encoder makes the difference.",
             )
+        )
     return found

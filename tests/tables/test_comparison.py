@@ -8,7 +8,7 @@ from scipy import stats
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.core.records import Bracket, Estimate
 from vaeaudit.study.study import CellResult
-from vaeaudit.tables import collect, compare, compare_paired, gather, over_seeds, tidy
+from vaeaudit.tables import collect, compare, compare_paired, gather, mean_over_seeds, over_seeds, tidy
 
 
 def test_independent_differences_add_variances():
@@ -116,3 +116,15 @@ def test_gather_stacks_frames_of_one_name_in_the_order_of_the_results():
     assert list(frames["rates"].index) == [0, 1]
     frames["only"].loc[0, "rate"] = 9.0  # a copy: the cell's own frame stays
     assert one.loc[0, "rate"] == 2.0
+
+
+def test_a_mean_over_seeds_is_missing_where_a_seed_is():
+    frame = pd.DataFrame(
+        {"objective": ["b", "b", "a", "a"], "seed": [0, 1, 0, 1], "rate": [1.0, 4.0, 2.0, 2.0],
+         "elbo": [-1.0, math.nan, -2.0, -3.0]}
+    )  # fmt: skip
+    table = mean_over_seeds(frame, by=["objective"], values=["rate", "elbo"])
+    assert table["objective"].tolist() == ["b", "a"]  # in order of appearance
+    assert table["rate"].tolist() == [2.5, 2.0]
+    assert math.isnan(table["elbo"][0])
+    assert table["elbo"][1] == -2.5

@@ -94,6 +94,8 @@ def test_terminal_text_drops_control_characters():
         ((2.0, math.nan, math.nan), ".2f", "2.00"),
         ((2.0, 1.0, math.inf), ".2f", "2.00"),
         ((math.nan, 1.0, 2.0), ".2f", "–"),
+        ((-0.001, -0.03, 0.02), ".2f", "0.00 [-0.03, 0.02]"),
+        ((-0.2, -1.0, -0.004), "+.2f", "-0.20 [-1.00, +0.00]"),
     ],
 )
 def test_a_number_is_shown_with_its_interval_where_it_has_one(numbers, spec, text):

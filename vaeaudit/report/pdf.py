@@ -138,13 +138,15 @@ def _figure(figure: PreparedFigure, root: Path) -> dict[str, Any]:
 
 def _natural(column: PreparedColumn, cells: list[str]) -> int:
     """Width of a column in characters, after wrapping."""
-    heading = math.ceil(1.15 * max(map(len, column.name.split("_")))) + 1  # bold; broken after underscores
+    heading = (
+        math.ceil(1.15 * max(map(len, re.split("[_ ]", column.name)))) + 1
+    )  # bold; broken as in `heading`
     body = max(map(len, cells), default=0)
     return max(heading, len(column.unit), body if column.numeric else min(body, WRAP))
 
 
 def heading(name: str, width: int) -> str:
-    r"""A column's name, broken after underscores into lines of at most ``width`` characters.
+    r"""A column's name, broken after underscores and at spaces into lines of at most ``width`` characters.
 
     Examples
     --------
@@ -152,11 +154,11 @@ def heading(name: str, width: int) -> str:
     'mutual_\ninformation'
     """
     lines = [""]
-    for part in re.findall(r"[^_]*_|[^_]+", name):
-        if lines[-1] and len(lines[-1] + part) > width:
+    for part in re.findall(r"[^_ ]*[_ ]|[^_ ]+", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
             lines.append("")
         lines[-1] += part
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def layout(widths: list[int]) -> tuple[bool, float, list[list[int]]]:

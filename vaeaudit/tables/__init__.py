@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vaeaudit.tables.collection import collect, gather, over_seeds
+    from vaeaudit.tables.collection import collect, gather, mean_over_seeds, over_seeds
     from vaeaudit.tables.comparison import compare, compare_paired
     from vaeaudit.tables.formatting import format_number, with_interval
     from vaeaudit.tables.schema import ESTIMATE_COLUMNS, Column, column, describe
@@ -29,6 +29,7 @@ _PUBLIC = {
     "describe": "schema",
     "format_number": "formatting",
     "gather": "collection",
+    "mean_over_seeds": "collection",
     "over_seeds": "collection",
     "render": "terminal",
     "tidy": "tidying",
@@ -49,6 +50,7 @@ __all__ = [
     "describe",
     "format_number",
     "gather",
+    "mean_over_seeds",
     "over_seeds",
     "render",
     "tidy",

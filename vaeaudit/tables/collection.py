@@ -147,3 +147,33 @@ def over_seeds(
             rows.append(row)
     order = [*by, "quantity", "value", "se", "lower", "upper", "num_seeds", "verdict", "note"]
     return pd.DataFrame(rows, columns=order)
+
+
+def mean_over_seeds(frame: pd.DataFrame, *, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """Mean of each column over the runs of a setting, one row per setting; `over_seeds` gives intervals.
+
+    Parameters
+    ----------
+    frame
+        One row per setting and run, one column per quantity.
+    by
+        Columns that name the setting.
+    values
+        Columns to average.
+
+    Returns
+    -------
+    DataFrame
+        ``by``, then ``values``; a mean is missing where one of its runs gave no number, because the mean
+        over the others would be compared with means over all.
+
+    Examples
+    --------
+    >>> runs = pd.DataFrame({"objective": ["elbo"] * 2, "rate": [1.0, 2.0], "elbo": [-3.0, float("nan")]})
+    >>> mean_over_seeds(runs, by=["objective"], values=["rate", "elbo"]).to_dict("records")
+    [{'objective': 'elbo', 'rate': 1.5, 'elbo': nan}]
+    """
+    require(frame, [*by, *values], what="mean_over_seeds")
+    groups = frame.groupby(list(by), sort=False, dropna=False)[list(values)]
+    complete = groups.count().eq(groups.size(), axis=0)
+    return groups.mean().where(complete).reset_index()

@@ -107,9 +107,16 @@ def with_interval(value: float, lower: float, upper: float, spec: str = ".2f") -
     """
     if not math.isfinite(value):
         return MISSING
+
+    def written(number: float) -> str:
+        text = format(number, spec)
+        if set(text) <= set("-0.,%"):  # no minus zero
+            text = text.replace("-", "+" if spec.startswith("+") else "")
+        return text
+
     if not (math.isfinite(lower) and math.isfinite(upper)):
-        return format(value, spec)
-    return f"{value:{spec}} [{lower:{spec}}, {upper:{spec}}]"
+        return written(value)
+    return f"{written(value)} [{written(lower)}, {written(upper)}]"
 
 
 def format_column(series: pd.Series, spec: str = "", *, minus: str = MINUS) -> list[str]:
