@@ -6,7 +6,8 @@ Every point is a fresh process: one unmeasured call that compiles, then measured
 spent. Time is CPU seconds of all threads, which other work on the machine disturbs least; wall time stands
 beside it. Memory is the process's peak during the measured calls (Linux, `VmHWM` after a reset) above what it
 held before the estimator was first called. An expected exponent is the slope of the counted operations over
-the same points, by the same least squares.
+the same points, by the same least squares. Beside it stands a fit of a fixed cost plus the counted operations: where
+that misfits by little, an exponent below the expected one is the fixed cost's, and a remark says what it is.
 """
 
 from __future__ import annotations
@@ -51,10 +52,17 @@ SWEEPS: tuple[tuple[str, str, dict[str, int], tuple[int, ...]], ...] = (
     ("aggregate", "J", {"N": 2_000}, (2, 8, 32)),
 )
 REMARKS = {
-    ("iw", "K"): "short streams pay for the pilot (at least 200 draws) and for Pareto fits",
-    ("iw", "J"): "the decoder's D·64 products do not grow with J",
-    ("mixture", "J"): "a pair's exponential costs more than a square, so that small J look flat",
+    ("iw", "K"): "short streams pay for the pilot (at least 200 draws), and every datum for its Pareto fit",
+    ("iw", "J"): "the decoder's D·64 products do not grow with J; a normal draw costs more than a product",
+    ("iw", "D"): "draws, prior, log q and Pareto fits do not grow with D",
     ("ais", "T"): "the pilot's 40 temperatures × 8 chains × 2 come on top",
+    ("ais", "J"): "the decoder's D·64 products do not grow with J; leapfrog steps and draws do",
+    ("ais", "D"): "leapfrog steps, draws and one dispatch per temperature do not grow with D",
+    ("mixture", "N"): "a call's preparation",
+    ("mixture", "M"): "a call's preparation; few points fill no block",
+    ("mixture", "J"): "a pair's exponential costs more than a square, so that small J look flat",
+    ("aggregate", "N"): "marginals and intervals cost a fixed part beside N² pairs",
+    ("aggregate", "J"): "at 2,000 data marginals and intervals outweigh the N² pairs",
 }
 
 
@@ -141,6 +149,15 @@ def slope(x: list[float], y: list[float]) -> tuple[float, float]:
     return float(fit.slope), float(fit.stderr) if len(x) > 2 else math.nan
 
 
+def fixed_part(work: list[float], seconds: list[float]) -> tuple[float, float]:
+    """Fixed seconds a of the best a + b · work with a, b ≥ 0 by relative least squares, and its largest misfit."""
+    from scipy import optimize
+
+    t, w = np.array(seconds), np.array(work)
+    (a, b), _ = optimize.nnls(np.stack([1 / t, w / w.max() / t], axis=1), np.ones_like(t))
+    return float(a), float(np.max(np.abs((a + b * w / w.max()) / t - 1)))
+
+
 def measure(kind: str, varied: str, fixed: dict[str, int], values: tuple[int, ...]) -> dict[str, Any]:
     """One table: each value in a process of its own."""
     rows = []
@@ -156,6 +173,7 @@ def measure(kind: str, varied: str, fixed: dict[str, int], values: tuple[int, ..
     last = slope([r["value"] for r in rows[-2:]], [r["cpu_seconds"] for r in rows[-2:]])[0]
     memory, memory_error = slope([r["value"] for r in rows], [r["peak_mib"] for r in rows])
     work = [operations(kind, {**fixed, varied: r["value"]}) for r in rows]
+    constant, misfit = fixed_part(work, [r["cpu_seconds"] for r in rows])
     return {
         "kind": kind,
         "varied": varied,
@@ -166,6 +184,8 @@ def measure(kind: str, varied: str, fixed: dict[str, int], values: tuple[int, ..
         "exponent_last": last,
         "expected": slope([r["value"] for r in rows], work)[0],
         "expected_last": slope([r["value"] for r in rows[-2:]], work[-2:])[0],
+        "fixed_seconds": constant,
+        "largest_misfit": misfit,
         "memory_exponent": memory,
         "memory_exponent_se": memory_error,
         "remark": REMARKS.get((kind, varied), ""),
@@ -198,7 +218,13 @@ def report(results: list[dict[str, Any]], where: Mapping[str, Any]) -> str:
                 for p in result["points"]
             ]
             lines.append(table(header, rows))
-    lines += ["", "Fitted exponents (least squares on logarithms, ± standard error)", ""]
+    lines += [
+        "",
+        "Fitted exponents (least squares on logarithms, ± standard error). A fixed cost flattens small sizes: "
+        "`fixed s` is a in",
+        "the best a + b · (counted operations), `misfit` the largest relative distance of a point from it.",
+        "",
+    ]
     header = [
         "kernel",
         "over",
@@ -206,6 +232,8 @@ def report(results: list[dict[str, Any]], where: Mapping[str, Any]) -> str:
         "expected",
         "last two points",
         "expected there",
+        "fixed s",
+        "misfit",
         "peak memory",
         "remark",
     ]
@@ -217,6 +245,8 @@ def report(results: list[dict[str, Any]], where: Mapping[str, Any]) -> str:
             f"{r['expected']:.2f}",
             f"{r['exponent_last']:.2f}",
             f"{r['expected_last']:.2f}",
+            f"{r['fixed_seconds']:.3f}",
+            f"{r['largest_misfit']:.0%}",
             f"{r['memory_exponent']:.2f} ± {r['memory_exponent_se']:.2f}",
             r["remark"],
         ]
