@@ -140,7 +140,7 @@ def _verdict(judged: pd.DataFrame, noise: pd.DataFrame) -> str:
     verdicts = judged.set_index("claim")["verdict"]
     collapse = {
         "supported": "L2 on the heads lowers the rate, as a larger KL weight does",
-        "undecided": "An effect of L2 on the heads on the rate is not told apart from none here",
+        "undecided": "L2 on the heads has no effect on the rate that is told apart from none here",
     }[verdicts["B2b"]]
     bound = (
         "and leaves the ELBO a lower bound" if verdicts["B2a"] == "supported" else "and broke the bound here"

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 from _bound_table import bound_table
 from _objectives_findings import QUANTITIES, against_elbo, by_seed, findings, verdict
+from _objectives_pictures import picture_blocks, posterior_blocks, training_blocks
 
 import vaeaudit as va
 from vaeaudit.report import Figure, Math, Page, Section, Table, Text
+
+SHARES = ("share_exceeding", "share_lower", "share_upper")
 
 
 def page(
@@ -31,11 +34,11 @@ def page(
     ]
     if "implied" in frames:
         sections.append(Section("The decoder variance hidden in β", _implied_blocks(frames)))
-    sections.append(Section("What happens to μ and σ", _posterior_blocks(frames, chosen)))
-    pictures = _picture_blocks(results, chosen, settings)
+    sections.append(Section("What happens to μ and σ", posterior_blocks(frames, chosen)))
+    pictures = picture_blocks(results, chosen, settings)
     if pictures:
         sections.append(Section("Pictures", pictures))
-    sections.append(Section("Training", _training_blocks(frames, chosen)))
+    sections.append(Section("Training", training_blocks(frames, chosen)))
     sections.append(Section("All numbers", _all_blocks(frames), collapsed=True))
     hashes = {name: results[f"train {name}"].record["data_sha256"] for name in chosen}
     return Page(
@@ -78,6 +81,7 @@ def _design(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> Section:
 
 def _reached(frames: Mapping[str, pd.DataFrame], chosen: Mapping[str, Any]) -> list[Any]:
     blocks: list[Any] = []
+    parts: list[pd.DataFrame] = []
     wide = by_seed(frames, (*QUANTITIES, "mutual_information", "marginal_kl"))
     for group in chosen:
         part = wide[wide["group"] == group].drop(columns="group")
@@ -89,12 +93,23 @@ def _reached(frames: Mapping[str, pd.DataFrame], chosen: Mapping[str, Any]) -> l
         blocks.append(
             Table(
                 f"reached_{group}",
-                f"{chosen[group]['title']}: mean over seeds ± half-width of its 95 % t interval, test set; "
-                "mutual_information and marginal_kl over the training set's finite mixture.",
+                f"{_sentence(chosen[group]['title'])}: mean over seeds ± half-width of its 95 % t interval, test set.",
                 shown,
+                columns=["objective", *QUANTITIES],
                 note="– marks a quantity that is undefined or refused; see the table of all numbers for why.",
             )
         )
+        parts.append(shown[["objective", "mutual_information", "marginal_kl"]].assign(group=group))
+    together = pd.concat(parts, ignore_index=True)
+    blocks.append(
+        Table(
+            "rate_parts",
+            "What the rate is made of: mean over seeds ± half-width of its 95 % t interval, over the training set's "
+            "finite mixture.",
+            together[["group", "objective", "mutual_information", "marginal_kl"]],
+            note="rate = mutual_information + marginal_kl on the same data.",
+        )
+    )
     plane = by_seed(frames, ("rate", "distortion")).dropna()
     for group in chosen:
         part = plane[plane["group"] == group]
@@ -111,6 +126,10 @@ def _reached(frames: Mapping[str, pd.DataFrame], chosen: Mapping[str, Any]) -> l
     return blocks
 
 
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _cell(row: Any) -> str:
     if np.isnan(row.value):
         return "–"
@@ -124,7 +143,7 @@ def _bound_blocks(frames: Mapping[str, pd.DataFrame]) -> list[Any]:
     return [
         Text(
             "For each held-out datum, is the value of the objective that trained the model above the exact "
-            "log p(x) of that model? A datum counts only when the excess is certain: one-sided tests with a "
+            "log p(x) of that model? A datum counts only when the excess is certain: one-sided tests with an "
             "error of 5 % for all data and models of this page together (Holm, Bonferroni). A lower bound must show zero."
         ),
         Table(
@@ -133,7 +152,14 @@ def _bound_blocks(frames: Mapping[str, pd.DataFrame]) -> list[Any]:
             bound_table(frames["bounds"]),
             formats={"share_exceeding": ".1%", "mean_excess": ".2f", "largest_excess": ".2f"},
         ),
-        Table("bounds", "The same, per seed, with Clopper–Pearson intervals.", frames["bounds"], max_rows=12),
+        Table(
+            "bounds",
+            "The same, per seed, with Clopper–Pearson intervals.",
+            frames["bounds"],
+            columns=["group", "objective", "seed", "num_data", "num_exceeding", *SHARES, "mean_excess"],
+            formats=dict.fromkeys(SHARES, ".1%"),
+            max_rows=12,
+        ),
     ]
 
 
@@ -189,121 +215,6 @@ def _implied_blocks(frames: Mapping[str, pd.DataFrame]) -> list[Any]:
     ]
 
 
-def _posterior_blocks(frames: Mapping[str, pd.DataFrame], chosen: Mapping[str, Any]) -> list[Any]:
-    blocks: list[Any] = []
-    posterior = frames["posterior"]
-    for group in chosen:
-        part = posterior[(posterior["group"] == group) & posterior["scale"].notna()]
-        blocks.append(
-            Figure(
-                f"posterior_{group}",
-                f"Histograms of μ and σ over data and latents, {chosen[group]['title']}, first seed. "
-                "The dotted line is where the KL is least.",
-                f"Histograms of posterior means and scales for each objective in group {group}.",
-                lambda part=part: va.figures.posterior_histograms(part),
-                None,
-                width="half",
-            )
-        )
-        active = frames["active"]
-        active = active[(active["group"] == group) & (active["seed"] == active["seed"].min())]
-        blocks.append(
-            Figure(
-                f"active_{group}",
-                f"Active units over the threshold on Var E[z|x], {chosen[group]['title']}, first seed, "
-                "with bootstrap bands. A count means little where its curve has no plateau.",
-                f"Step curves of the number of active units over the threshold in group {group}.",
-                lambda active=active: va.figures.active_unit_curve(active),
-                active,
-                width="half",
-            )
-        )
-    return blocks
-
-
-def _picture_blocks(
-    results: Mapping[str, va.CellResult], chosen: Mapping[str, Any], settings: Mapping[str, Any]
-) -> list[Any]:
-    blocks: list[Any] = []
-    for group in chosen:
-        cells = {o: results[f"measure {group} {o}"] for o in settings["objectives"]}
-        arrays = {o: cell.arrays for o, cell in cells.items() if cell.arrays}
-        first = next(iter(arrays.values()), {})
-        if not arrays or first["data"].ndim != 3:
-            continue
-        rows, labels = [first["data"]], ["data"]
-        for objective, pictures in arrays.items():
-            rows += [pictures["reconstruction"], pictures["prior_sample"]]
-            labels += [objective, "  from the prior"]
-        if first["loc"].shape[1] == 2:
-            blocks += _latent_figures(group, chosen[group]["title"], arrays)
-        images = np.stack(rows)
-        blocks.append(
-            Figure(
-                f"pictures_{group}",
-                f"Test data, reconstructions from z = μ(x), and decoded prior draws, {chosen[group]['title']}.",
-                f"Grid of digit pictures: data, reconstructions and prior samples per objective, group {group}.",
-                lambda images=images, labels=labels: va.figures.image_grid(images, labels),
-            )
-        )
-    return blocks
-
-
-def _latent_figures(group: str, title: str, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> list[Any]:
-    """Codes in two dimensions; those far wider than the prior get axes of their own."""
-    codes = pd.concat(
-        pd.DataFrame({"z0": a["loc"][:, 0], "z1": a["loc"][:, 1], "label": a["labels"], "objective": o})
-        for o, a in arrays.items()
-    )
-    spread = codes.groupby("objective", sort=False)[["z0", "z1"]].std().max(axis=1)
-    wide = codes["objective"].map(spread) > 4
-    figures = []
-    for name, part in (("latents", codes[~wide]), ("latents_wide", codes[wide])):
-        if len(part):
-            figures.append(
-                Figure(
-                    f"{name}_{group}",
-                    f"Posterior means of the training set, {title}, first seed, coloured by digit; "
-                    "circles hold 50 % and 95 % of the prior."
-                    + (
-                        " On axes of their own: these codes spread far beyond the prior."
-                        if "wide" in name
-                        else ""
-                    ),
-                    "Scatter of two-dimensional posterior means for each objective, with prior contours.",
-                    lambda part=part: va.figures.latent_scatter(part),
-                    part,
-                )
-            )
-    return figures
-
-
-def _training_blocks(frames: Mapping[str, pd.DataFrame], chosen: Mapping[str, Any]) -> list[Any]:
-    blocks: list[Any] = []
-    history = frames["history"]
-    for group in chosen:
-        part = history[(history["group"] == group) & history["elbo"].notna()]
-        blocks.append(
-            Figure(
-                f"training_{group}",
-                f"Training curves, {chosen[group]['title']}: thin lines are seeds, bold ones their mean.",
-                f"ELBO, rate and distortion over epochs for each objective in group {group}.",
-                lambda part=part: va.figures.training_curves(part),
-                None,
-            )
-        )
-    blocks.append(
-        Table(
-            "history",
-            "Training history: means over each epoch's batches, and over the validation set.",
-            history,
-            columns=["group", "objective", "seed", "epoch", "objective_value", "elbo", "rate", "distortion"],
-            max_rows=6,
-        )
-    )
-    return blocks
-
-
 def _all_blocks(frames: Mapping[str, pd.DataFrame]) -> list[Any]:
     return [
         Table(
@@ -315,5 +226,11 @@ def _all_blocks(frames: Mapping[str, pd.DataFrame]) -> list[Any]:
         Table(
             "differences", "log p(x) minus that of the ELBO's model of the same seed.", against_elbo(frames)
         ),
-        Table("active", "Active units by threshold.", frames["active"], max_rows=8),
+        Table(
+            "active",
+            "Active units by threshold.",
+            frames["active"],
+            columns=["group", "objective", "seed", "threshold", "count", "lower", "upper"],
+            max_rows=8,
+        ),
     ]
