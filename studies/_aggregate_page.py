@@ -29,6 +29,7 @@ from _aggregate_tables import (
     score_differences,
     scores_over_seeds,
 )
+from _claims import claim_findings, claims_block
 
 import vaeaudit as va
 from vaeaudit.report.page import Figure, Math, Page, Section, Table, Text
@@ -58,7 +59,7 @@ def page(
         unit_section(frames),
     ]
     if "scores" in frames:
-        findings += about_scores(frames["scores"])
+        findings += [*about_scores(frames["scores"]), *claim_findings(claims(frames["scores"]))]
         sections.append(score_section(frames["scores"]))
     sections.append(all_numbers(frames, hull))
     return Page(
@@ -229,7 +230,7 @@ def unit_section(frames: Mapping[str, pd.DataFrame]) -> Section:
 def score_section(scores: pd.DataFrame) -> Section:
     """Disentanglement over β."""
     table = scores_over_seeds(scores)
-    shown = drawable(table)
+    shown, judged = drawable(table), claims(scores)
     return Section(
         "Does β > 1 disentangle?",
         [
@@ -247,7 +248,7 @@ def score_section(scores: pd.DataFrame) -> Section:
             Table(
                 "score_differences", "Difference to the ELBO from the same seed.", score_differences(scores)
             ),
-            Table("claims", "Claim D8 of the derivations, decided by this table.", claims(scores)),
+            *([claims_block(judged)] if len(judged) else []),
         ],
     )
 

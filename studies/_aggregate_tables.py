@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _claims import claims_table
 from scipy import stats
 
 import vaeaudit as va
@@ -196,7 +197,7 @@ def claims(scores: pd.DataFrame) -> pd.DataFrame:
         judged["score"].isin(["mig", "disentanglement", "sap"]) & judged["objective"].str.startswith("beta(")
     ]
     if judged.empty:
-        return pd.DataFrame(columns=["claim", "verdict", "evidence"])
+        return claims_table([])
     risen, fallen = judged["lower"] > 0, judged["upper"] < 0
     everywhere = set(judged.loc[risen, "objective"]) == set(judged["objective"])
     if not (risen.any() or fallen.any()):
@@ -210,7 +211,7 @@ def claims(scores: pd.DataFrame) -> pd.DataFrame:
         f"{name} " + ", ".join(score_text(r) for r in part.itertuples())
         for name, part in judged.groupby("objective", sort=False)
     )
-    return pd.DataFrame([{"claim": "D8", "verdict": verdict, "evidence": evidence}])
+    return claims_table([("D8", "A weight β > 1 on the KL disentangles", verdict, evidence)])
 
 
 def scores_over_seeds(scores: pd.DataFrame) -> pd.DataFrame:
