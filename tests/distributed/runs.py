@@ -26,15 +26,15 @@ def clean(devices=1, flags=QUICK, **variables):
     return {**kept, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": forced, **variables}
 
 
-def begin(folder, *options, devices=1, flags=QUICK, **variables):
-    """One process of ``vaeaudit run``, not waited for."""
+def begin(folder, *options, devices=1, flags=QUICK, study=STUDY, **variables):
+    """One process of ``vaeaudit run``, not waited for; the tiny study without its page unless named otherwise."""
     words = [
         sys.executable,
         "-m",
         "vaeaudit",
         "run",
-        str(STUDY),
-        "--no-report",
+        str(study),
+        *(["--no-report"] if study is STUDY else []),
         "--output",
         str(folder),
         *options,
