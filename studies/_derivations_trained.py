@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
-import vaeaudit as va
 from vaeaudit.report import Finding, Section, Table, Text
 
 SAMPLED = "sampled z"
@@ -21,13 +21,27 @@ ERRORS = ("value_error", "log_evidence_error", "parameter_error")
 LIMIT = 1e-3
 
 
-def _covered(rows: pd.DataFrame) -> float:
-    """Share of quantities whose 95 % t interval over seeds holds the derived number."""
-    by = ["number", "direction"]
-    moved = rows[rows["quantity"] != "noise_scale"].rename(columns={"quantity": "number"})
-    moved = moved.assign(difference=moved["trained"] - moved["derived"])
-    held = va.tables.over_seeds(moved[[*by, "seed", "difference"]], by=by, values=["difference"])
-    return float(((held["lower"] <= 0) & (held["upper"] >= 0)).mean())
+def _against_interval(rows: pd.DataFrame) -> tuple[float, bool]:
+    """Share of quantities inside their 95 % interval, and whether all are inside the joint one.
+
+    The interval is Student's over seeds for trained − derived − scatter_bias, widened by the derived
+    number's own error; the joint one divides 5 % by the number of quantities (Bonferroni).
+    """
+    moved = rows[rows["quantity"] != "scale_rms"]  # the scales that the reference is given
+    moved = moved.assign(difference=moved["trained"] - moved["derived"] - moved["scatter_bias"])
+    held = moved.groupby(["quantity", "direction"], sort=False).agg(
+        mean=("difference", "mean"),
+        se=("difference", "sem"),
+        count=("difference", "size"),
+        error=("derived_error", "first"),
+    )
+
+    def inside(level: float) -> pd.Series:
+        wide = stats.t.ppf(1 - level / 2, held["count"] - 1)
+        grown = wide / stats.t.ppf(0.975, held["count"] - 1)  # the derived error is that of 95 %
+        return held["mean"].abs() <= np.hypot(wide * held["se"], grown * held["error"])
+
+    return float(inside(0.05).mean()), bool(inside(0.05 / len(held)).all())
 
 
 def trained_summary(trained: pd.DataFrame) -> pd.DataFrame:
@@ -38,16 +52,21 @@ def trained_summary(trained: pd.DataFrame) -> pd.DataFrame:
     ):
         kinds = part["quantity"].map(COLUMNS_OF).fillna("parameter_error")
         worst = part.groupby(kinds)["relative_error"].max()
+        noisy = way == SAMPLED and part["seed"].max() > part["seed"].min()
+        covered, joint = _against_interval(part) if noisy else (np.nan, False)
         rows.append(
             {
                 "objective": objective,
                 "spectrum": spectrum,
                 "trained_by": way,
+                "optimum": "; ".join(dict.fromkeys(part["optimum"])),
                 "seeds": part["seed"].nunique(),
                 "comparisons": len(part),
                 **{name: worst.get(name, np.nan) for name in ERRORS},
-                "within": bool((worst < LIMIT).all()),
-                "covered": np.nan if way != SAMPLED or part["seed"].nunique() < 2 else _covered(part),
+                "from_population": part["population_distance"].max(),
+                "criterion": "interval" if noisy else "10⁻³",
+                "agrees": joint if noisy else bool((worst < LIMIT).all()),
+                "covered": covered,
             }
         )
     return pd.DataFrame(rows)
@@ -58,32 +77,50 @@ def trained_findings(trained: pd.DataFrame) -> list[Finding]:
     if not len(trained):
         return []
     table = trained_summary(trained)
-    exact, sampled = table[table["trained_by"] != SAMPLED], table[table["trained_by"] == SAMPLED]
-    off = exact[~exact["within"]]
-    worst = (
-        f" The others: {', '.join(f'`{n}`' for n in dict.fromkeys(off['objective']))}." if len(off) else ""
-    )
+    exact, sampled = table[table["criterion"] != "interval"], table[table["criterion"] == "interval"]
+    off = exact[~exact["agrees"]]
+    others = f" The others: {_settings(off)}." if len(off) else ""
     found = [
         Finding(
-            "pass" if (exact["value_error"] < LIMIT).all() else "warn",
-            f"Trained by the sweep, {len(exact) - len(off)} of {len(exact)} settings of objective and spectrum reach the "
-            f"derived optimum to 10⁻³ in value and in every parameter, {int((exact['value_error'] < LIMIT).sum())} in "
-            f"value.{worst}",
+            "warn" if len(off) else "pass",
+            f"Trained by the sweep, {len(exact) - len(off)} of {len(exact)} settings of objective and spectrum without "
+            f"noise reach the derived optimum to 10⁻³ in value and in every parameter, "
+            f"{int((exact['value_error'] < LIMIT).sum())} in value.{others}",
             f"{exact['objective'].nunique()} objectives, {exact['spectrum'].nunique()} spectra, "
-            f"{int(exact['seeds'].max())} starts; no noise in the gradient. A floor or a target makes an objective's "
-            "surface creased, and Adam creeps along a crease.",
+            f"{int(exact['seeds'].max())} seeds; {int(exact['comparisons'].sum())} comparisons, the largest error "
+            f"{exact[list(ERRORS)].max().max():.1e}.",
         )
     ]
-    if len(sampled):
+    local = trained[trained["optimum"].str.startswith("another")]
+    if len(local):
+        runs = local.drop_duplicates(["objective", "spectrum", "seed"])
+        short = local[local["quantity"] == "value"]["relative_error"].max()
         found.append(
             Finding(
                 "info",
-                f"Objectives that read single draws come within {sampled['value_error'].max():.1e} of the derived "
-                f"value and {sampled['parameter_error'].max():.1e} of its parameters.",
-                "Their gradients stay noisy; see the table for each.",
+                f"{len(runs)} runs of {_settings(local)} end in another local optimum, {short:.0e} lower in value.",
+                "Equal eigenvalues leave latents free to turn; the finite data then make many optima of nearly one "
+                "value. Parameters are compared with the local optimum, values with the best.",
+            )
+        )
+    if len(sampled):
+        out = sampled[~sampled["agrees"]]
+        found.append(
+            Finding(
+                "warn" if len(out) else "pass",
+                f"Objectives that read single draws agree with theirs within their error in {len(sampled) - len(out)} of "
+                f"{len(sampled)} settings, jointly over all quantities at 95 %"
+                + (f"; not: {_settings(out)}." if len(out) else "."),
+                f"{sampled['seeds'].min()} seeds each. Single intervals hold the derived number for "
+                f"{100 * np.average(sampled['covered'], weights=sampled['comparisons']):.0f} % of the quantities.",
             )
         )
     return found
+
+
+def _settings(table: pd.DataFrame) -> str:
+    pairs = table[["objective", "spectrum"]].drop_duplicates().itertuples(index=False)
+    return ", ".join(f"`{objective}` on {spectrum}" for objective, spectrum in pairs)
 
 
 def trained_section(trained: pd.DataFrame) -> list[Section]:
@@ -92,10 +129,32 @@ def trained_section(trained: pd.DataFrame) -> list[Section]:
         return []
     blocks: list[Any] = [
         Text(
-            "Networks trained by `va.sweep` (Adam on the whole data, float32) from random starts on data with exactly "
-            "these eigenvalues in a random basis. Where an objective averages over q, the likelihood's expectation is in "
+            "Networks trained by `va.sweep` (whole data, float32) from random starts on data with exactly these "
+            "eigenvalues in a random basis. Where an objective averages over q, the likelihood's expectation is in "
             "closed form, so that its gradient has no noise; `iwae`, `total_correlation` and `mmd` read single draws and "
             "keep it."
+        ),
+        Text(
+            "**Creases.** Free bits with a latent at its floor and `capacity` have their optimum on a crease, where "
+            "Adam's steps, equally large in every direction, do not settle. There the sweep's Adam gets an ε of 10⁴, "
+            "which leaves momentum steps of 0.1 times the gradient with a cosine to zero, and 100,000 to 400,000 steps. "
+            "Free bits start from the best of 6 random starts after 3,000 steps, chosen by the value alone, for they "
+            "have local optima. `capacity` is trained with its target held at C, as its ramp leaves it."
+        ),
+        Text(
+            "**Which optimum.** Most objectives see no more of the data than the covariance. The others are compared "
+            "with what they optimise on the very data. For `capacity` that is the mean of $|\\mathrm{rate} - C|$ over "
+            "512 points, maximised by BFGS in float64. `total_correlation` takes q(z) for the mixture of its batch's 256 "
+            "posteriors, which moves the optimum by an amount of order 1/N. `mmd` has its supremum at "
+            "$\\sigma \\to 0$, where its gradient dies out as $\\sigma^2$: it is compared with the optimum at the scales "
+            "that it has reached. The column from_population says how far each of these is from the optimum for the "
+            "Gaussian itself."
+        ),
+        Text(
+            "**Noise.** A noisy run ends beside the optimum. Its parameters scatter to both sides, but a value at its "
+            "maximum can only fall by that, and a norm only grow: scatter_bias is what the seeds' own scatter does to a "
+            "quantity at the optimum. The interval is Student's over seeds for trained − derived − scatter_bias; an "
+            "objective agrees if all its quantities are inside jointly at 95 %."
         ),
         Text(
             "The penalty $\\lambda(\\mu^2 + (\\sigma - 1)^2)$ has an optimum only where every "
@@ -109,12 +168,12 @@ def trained_section(trained: pd.DataFrame) -> list[Section]:
             "trained_optimum",
             "Largest relative error against the derived optimum, over seeds and quantities.",
             trained_summary(trained),
-            formats=dict.fromkeys(ERRORS, ".1e"),
+            formats=dict.fromkeys([*ERRORS, "from_population"], ".1e"),
             note="value_error: the objective (for iwae the ELBO below it). log_evidence_error: E log p(x). "
-            "parameter_error: decoder and encoder along every direction, "
-            "scales, noise. covered: share of quantities whose interval over seeds holds the derived number. "
-            "total_correlation estimates log q(z) within 256 data, which biases its optimum; mmd approaches its limit "
-            "only as σ goes to 0.",
+            "parameter_error: decoder and encoder along every direction, scales, noise. from_population: distance of "
+            "the optimum compared with from the one for N(0, S), largest over quantities. agrees: every error below "
+            "10⁻³, or every quantity inside the joint interval. covered: share of quantities inside their single 95 % "
+            "intervals.",
             max_rows=80,
         ),
     ]

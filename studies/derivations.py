@@ -28,8 +28,8 @@ SMOOTH = (
 )
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "quick": {"spectra": ["steep"], "grid": 21, "seeds": [0], "trained": "few"},
-    "standard": {"spectra": list(SPECTRA), "grid": 61, "seeds": [0, 1, 2], "trained": "all"},
-    "full": {"spectra": list(SPECTRA), "grid": 121, "seeds": list(range(10)), "trained": "all"},
+    "standard": {"spectra": list(SPECTRA), "grid": 61, "seeds": [0, 1, 2], "noisy": 8, "trained": "all"},
+    "full": {"spectra": list(SPECTRA), "grid": 121, "seeds": list(range(10)), "noisy": 16, "trained": "all"},
 }
 FEW = ("elbo", "half_quadratic(3)", "wasserstein_penalty(1)", "regularized_autoencoder(0.05, 1)")
 NOISELESS = (
@@ -38,9 +38,7 @@ NOISELESS = (
     "beta(0.5)",
     "beta(2)",
     "annealed_beta",
-    "free_bits(0.05)",
-    "free_bits(0.5)",
-    "free_bits(1.5)",
+    "free_bits(0.05)",  # no latent at this floor
     "wasserstein_penalty(1)",
     "half_quadratic(0.3)",
     "moment_penalty(1)",
@@ -55,10 +53,17 @@ ATTAINED = {  # penalties with an optimum on the spectrum: ℓ₁ < 2λs², and 
     "close": ("wasserstein_penalty(2)", "half_quadratic(1.4)"),
     "flat tail": ("wasserstein_penalty(4)", "half_quadratic(1.8)"),
 }
-CREASED = (("capacity(2, 4)",), 20000, 512)  # names, steps, data
+# names, epochs, data, batch, learning rate of Adam
+FLOORS = (  # the higher the floor, the flatter the turn of the shared directions
+    (("free_bits(0.5)",), 120_000, 64, None, 0.06),
+    (("free_bits(1.5)",), 400_000, 64, None, 0.06),
+)
+TARGET = (("capacity(2, 4)",), 100_000, 512, None, 0.06)
+TARGET_ONLY = {"broad": [2.5, 1.4, 0.7, 0.4, 0.25]}  # without equal eigenvalues
 SAMPLED = (  # objectives that keep their noise
-    (("iwae(5)",), 4000, 1024),
-    (("total_correlation(4)", "mmd(10)"), 1000, 256),
+    (("iwae(5)",), 4000, 1024, None, 0.06),
+    (("total_correlation(4)",), 1500, 256, None, 0.06),
+    (("mmd(10)",), 60, 8192, 128, 0.015),
 )
 LATENT_DIM, NOISE = 3, 0.7  # s of the tables at fixed noise
 WEIGHTS = {"β · KL": "beta({})", "λ · (μ² + (σ − 1)²)": "wasserstein_penalty({})",
@@ -74,13 +79,26 @@ def plan(settings: Mapping[str, Any]) -> Sequence[Cell]:
         cells += [Cell(f"optima-{name.replace(' ', '-')}", config)]
         cells += [Cell(f"verified-{name.replace(' ', '-')}", config)]
         every = settings["trained"] == "all"
-        exact = ([*NOISELESS, *ATTAINED[name]] if every else FEW, 12000, 64)
-        kinds = {"trained": (exact, CREASED), "sampled": SAMPLED} if every else {"trained": (exact,)}
-        for kind, groups in kinds.items():
-            plain = [[list(names), *sizes] for names, *sizes in groups]
-            cells.append(Cell(f"{kind}-{name.replace(' ', '-')}", config | {"groups": plain}))
+        exact = ([*NOISELESS, *ATTAINED[name]] if every else FEW, 12000, 64, None, 0.06)
+        cells.append(_training(f"trained-{name}", config, exact))
+        if every:
+            noisy = config | {"seeds": list(range(settings["noisy"]))}
+            cells += [
+                _training(f"floors-{name}", config, *FLOORS),
+                _training(f"target-{name}", config, TARGET),
+                _training(f"sampled-{name}", noisy, *SAMPLED),
+            ]
+    if settings["trained"] == "all":
+        for name, spectrum in TARGET_ONLY.items():
+            config = {"spectrum": spectrum, "name": name, "seeds": list(settings["seeds"])}
+            cells.append(_training(f"target-{name}", config, TARGET))
     cells.append(Cell("noise", {"num_batches": 100 * len(settings["seeds"])}))
     return [*cells, Cell("paths", {"spectrum": SPECTRA["steep"], "grid": settings["grid"]})]
+
+
+def _training(key: str, config: Mapping[str, Any], *groups: tuple[Any, ...]) -> Cell:
+    plain = [[list(names), *sizes] for names, *sizes in groups]
+    return Cell(key.replace(" ", "-"), {**config, "groups": plain})
 
 
 def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
@@ -106,7 +124,7 @@ def compute(cell: Cell, results: Mapping[str, CellResult]) -> CellResult:
             for noise in (NOISE, None)
         ]
         return CellResult({"verified": pd.concat(tables, ignore_index=True)})
-    if kind in ("trained", "sampled"):
+    if kind in ("trained", "floors", "target", "sampled"):
         return CellResult({"trained": _trained(cell.config)})
     if kind == "noise":
         noise = va.gradient_noise(num_batches=cell.config["num_batches"])
@@ -123,11 +141,13 @@ def _trained(config: Mapping[str, Any]) -> pd.DataFrame:
             names,
             NOISE,
             seeds=config["seeds"],
-            epochs=steps,
-            num_data=(64, num_data),
+            epochs=epochs,
+            num_data=(num_data, num_data),
+            batch_size=batch_size,
+            learning_rate=rate,
             progress=va.training_progress(f"train {config['name']}"),
         )
-        for names, steps, num_data in config["groups"]
+        for names, epochs, num_data, batch_size, rate in config["groups"]
     ]
     return pd.concat(tables, ignore_index=True).assign(spectrum=config["name"])
 
@@ -179,7 +199,7 @@ study = va.Study(
     compute=compute,
     page=page,
     summary=summary,
-    version=3,
+    version=4,
 )
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def test_the_study_computes_and_its_page_says_what_the_tables_say(monkeypatch):
     said = " ".join(f.what for f in page.findings)
     assert "9 of 9 claims" in said
     assert "`wasserstein_penalty(1)`" in said
-    assert "1 of 1 settings of objective and spectrum reach" in said
+    assert "1 of 1 settings of objective and spectrum without noise reach" in said
     assert "not equivalent" in page.verdict
     figures = [b for s in page.sections for b in s.blocks if hasattr(b, "draw")]
     assert len(figures) == 7

@@ -16,6 +16,8 @@ from scipy.stats import qmc
 from vaeaudit.core.arrays import Data, Latents, PerSample
 from vaeaudit.models.build import mlp_vae
 from vaeaudit.models.vae import NeuralVAE
+from vaeaudit.objectives.base import Terms
+from vaeaudit.objectives.kl_family import Capacity
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -142,3 +144,16 @@ class Matrices:
         moment = cov + np.outer(self.bias, self.bias)
         log_det = np.linalg.slogdet(model)[1]
         return float(-0.5 * (len(cov) * LOG_2PI + log_det + np.trace(np.linalg.solve(model, moment))))
+
+
+class ReachedCapacity(Capacity):
+    """`capacity` with its target held at C: the objective as its ramp leaves it, from the first step on.
+
+    Notes
+    -----
+    While C(t) grows, directions collapse and nothing without noise wakes them; and as it grows to the
+    last step, parameters trail behind it. Neither says anything about the optimum at C.
+    """
+
+    def __call__(self, terms: Terms) -> Array:
+        return super().__call__(eqx.tree_at(lambda t: t.progress, terms, jnp.ones(())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import integrate
+from scipy import integrate, optimize
 
 from vaeaudit.core.errors import ArgumentError
 from vaeaudit.derivations.linear_models import Matrices
@@ -65,3 +65,31 @@ def population_value(objective: str | Objective, model: Matrices, cov: np.ndarra
         log_scale = np.maximum(log_scale, -700.0)
     charge = charges(terms, cov)(w, a, log_scale)[0]
     return fit - charge - terms.loc * float(np.sum(model.enc_bias**2))
+
+
+def mmd_given_scale(weight: float, spectrum: np.ndarray, scale: np.ndarray, noise_scale: float) -> Matrices:
+    """The best decoder and loc map of the MMD objective for scales that are held, on the principal axes.
+
+    Notes
+    -----
+    The supremum is at σ → 0, where the pull on log σ dies out as σ²: training only creeps towards it.
+    What it reaches is held against the optimum at the scales it has.
+    """
+    latent_dim, size = len(scale), len(spectrum)
+    cov = np.diag(spectrum)
+    root = np.sqrt(spectrum[:latent_dim])
+
+    def model(flat: np.ndarray) -> Matrices:
+        w, a = np.zeros((size, latent_dim)), np.zeros((latent_dim, size))
+        np.fill_diagonal(w, flat[:latent_dim])
+        np.fill_diagonal(a, flat[latent_dim:])
+        return Matrices(w, np.zeros(size), a, np.zeros(latent_dim), scale, noise_scale)
+
+    objective = parse(f"mmd({weight!r})")
+    found = optimize.minimize(
+        lambda flat: -population_value(objective, model(flat), cov),
+        np.concatenate([root, 1 / root]),
+        method="BFGS",
+        options={"gtol": 1e-7},
+    )
+    return model(found.x)
