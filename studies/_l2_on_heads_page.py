@@ -192,7 +192,6 @@ def page(settings: Mapping[str, Any], results: Mapping[str, va.CellResult]) -> P
                         "Held-out binarised digits, mean over seeds; `weight` is that of the L2 term or of the KL, `head_norm` "
                         "the length of the weights that L2 acts on.",
                         models,
-                        formats={"weight": "g"},
                     ),
                     Figure(
                         "rate_distortion",

@@ -302,11 +302,11 @@ def test_the_page_model_imports_nothing_heavy():
 
 def test_cells_have_true_minus_signs_and_a_note_without_words_is_left_to_the_file(tmp_path):
     frame = pd.DataFrame(
-        {"evidence": ["falls by -0.5 [-1, 0]", "iwae-like"], "value": [1.0, 2.0], "note": ["", ""]}
+        {"evidence": ["`elbo` falls by -0.5 [-1, 0]", "iwae-like"], "value": [1.0, 2.0], "note": ["", ""]}
     )
     page = replace(PAGE, sections=[Section("One", [Table("one", "Caption.", frame)])])
     html = write(page, tmp_path).html.read_text(encoding="utf-8")
-    assert "falls by −0.5 [−1, 0]" in html
+    assert ">elbo falls by −0.5 [−1, 0]<" in html
     assert "iwae-like" in html
     assert ">note<" not in html
     assert (tmp_path / "tables" / "one.csv").read_text().splitlines()[0] == "evidence,value,note"

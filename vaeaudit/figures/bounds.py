@@ -57,7 +57,8 @@ def bound_scatter(
     low, high = float(ends[0]) - pad, float(ends[1]) + pad
     with style():
         side = FULL / max(across, 2)
-        figure = new_figure(side * across, (side + 0.3) * down + 0.35)
+        title = 0.3 if panels != [""] else 0.0  # inches; two lines where panels have names
+        figure = new_figure(side * across, (side + title) * down + 0.3)
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, name in zip(grid, panels, strict=False):
             part = kept[kept[facet].astype(str) == name] if name and facet else kept

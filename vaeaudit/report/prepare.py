@@ -26,6 +26,7 @@ DPI = 160
 SHORT = 48  # characters; longer values of a record stand on a line of their own
 # numbers that come as text: −1.25, 12 %, 3.1 ± 0.2, 3.1 [2.9, 3.3]
 _WRITTEN_NUMBER = re.compile(r"[-+−]?\d[\d,]*(\.\d+)?( ?%)?( (±|\[|\().*)?|–")
+_CODE = re.compile(r"`([^`]+)`")  # cells are set in one type
 _LEADING = re.compile(r"(?<=[\d%]) ?(%|±|\[|\().*")
 SALT = "vaeaudit"  # element ids of SVG files depend on it and the drawing alone
 
@@ -196,7 +197,7 @@ def prepare_table(table: Table, number: int, folder: Path) -> PreparedTable:
             texts = [text.replace("-", MINUS) for text in texts]
             keys = [_sort_key(_LEADING.sub("", text).replace(",", "").replace(MINUS, "-")) for text in texts]
         else:
-            texts, keys = [prose(text) for text in texts], []
+            texts, keys = [prose(_CODE.sub(r"\1", text)) for text in texts], []
         columns.append(PreparedColumn(name, known.unit, known.description, bool(keys), keys))
         cells.append(texts)
     rows = [list(row) for row in zip(*cells, strict=True)]

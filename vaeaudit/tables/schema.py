@@ -33,7 +33,8 @@ KNOWN: dict[str, Column] = _columns(
     ("epoch", "", "passes over the training set", "d"),
     ("data", "", "data set and form", ""),
     ("split", "", "part of the data set", ""),
-    ("threshold", "", "variance of E[z|x] above which a latent counts as active", ""),
+    ("threshold", "", "variance of E[z|x] above which a latent counts as active", ".2g"),
+    ("weight", "", "weight of a term of the objective", "g"),
     ("latent", "", "index of the latent dimension", "d"),
     ("datum", "", "index of the datum", "d"),
     # estimates
