@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _derivations_theory import noise_blocks, theory_sections
-from _derivations_trained import trained_findings, trained_section
+from _derivations_trained import power, trained_findings, trained_section
 
 import vaeaudit as va
 from vaeaudit.report import Finding, Math, Page, Section, Table, Text
@@ -28,10 +28,20 @@ INLINE = {  # plain text → math, in sentences
 }
 
 
+LETTERS = {"mu": "μ", "sigma": "σ", "lambda": "λ", "beta": "β", "rho": "ρ", "ell": "ℓ", "pi": "π"}
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def _plain(text: str) -> str:
-    """Sympy's powers are no emphasis, its infinity is a sign."""
-    text = str(text).replace("**", "^").replace("$", "")
-    return re.sub(r"-oo\b", "−∞", re.sub(r"(?<![\w-])oo\b", "∞", text))
+    """Formulas as sympy and the checks print them, in the letters of the page; names of objectives as they are."""
+    text = str(text).replace("**", "^").replace("$", "").replace("sqrt(v)", "√v")
+    text = re.sub(r"-oo\b", "−∞", re.sub(r"(?<![\w-])oo\b", "∞", text))
+    names = "|".join(LETTERS)
+    text = re.sub(rf"\b({names})(?=\d*\b)(?!\d*\()", lambda m: LETTERS[m[1]], text)
+    text = re.sub(r"\^(-?\d+)", lambda m: m[1].translate(RAISED), text)
+    text = re.sub(r"e\^\{(.*?)\}", r"exp(\1)", text)
+    text = re.sub(r"(?<=[\w)⁰¹²³⁴⁵⁶⁷⁸⁹])\*(?=[\w(])", "·", text)
+    return re.sub(r"(?<![\w⁻.])-(?=[\dA-Za-zℓμσλβρπ(])", "−", text)
 
 
 def _sentence(text: str) -> str:
@@ -62,7 +72,7 @@ def _claim(row: Any) -> list[Text | Math]:
         Text(verdict),
     ]
     if row.correction:
-        blocks += [Text("Right is:"), Math(row.correction)]
+        blocks += [Math(row.correction, "What is right.")]
     met = _sentence(row.met_in) + ("" if row.met_in.endswith(".") else ".")
     return [*blocks, Text(f"Met in: {met} Source: {row.source}. `vaeaudit check {row.claim}`")]
 
@@ -132,9 +142,9 @@ def _findings(frames: Mapping[str, pd.DataFrame]) -> list[Finding]:
         found.append(
             Finding(
                 "pass" if worst < 1e-3 else "unreliable",
-                f"Matrices trained from random starts reach the derived optima to {worst:.1e} at worst.",
-                f"{checked['objective'].nunique()} objectives, {checked['spectrum'].nunique()} spectra, "
-                f"{checked['seed'].nunique()} starts, fixed and learned noise.",
+                f"Matrices trained from random starts reach the derived optima to {power(worst)} at worst.",
+                f"{checked['objective'].nunique()} objectives; spectra: {checked['spectrum'].nunique()}, starts: "
+                f"{checked['seed'].nunique()}; fixed and learned noise.",
             )
         )
     return found + trained_findings(frames["trained"])

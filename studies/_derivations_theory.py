@@ -25,35 +25,41 @@ BEST_ENCODER = (
     "The best encoder for a given decoder: under $\\beta \\, \\mathrm{KL}$ and under $\\lambda P$.",
 )
 FORMULAS = (
-    ("β-ELBO", r"w^2 = \ell - \beta s^2, \quad \sigma^2 = \frac{\beta s^2}{\ell}, \quad \ell > \beta s^2"),
-    ("β-ELBO, learned noise, k directions alive", r"s^2 = \frac{\sum_{j > k} \ell_j}{D - \beta k}"),
     (
-        "ELBO + L2 on the head",
+        "The β-ELBO.",
+        r"w^2 = \ell - \beta s^2, \quad \sigma^2 = \frac{\beta s^2}{\ell}, \quad \ell > \beta s^2",
+    ),
+    (
+        "The β-ELBO with learned noise and $k$ directions alive.",
+        r"s^2 = \frac{\sum_{j > k} \ell_j}{D - \beta k}",
+    ),
+    (
+        "The ELBO with L2 on the head.",
         r"(w^2 + k s^2)^2 = \ell k (w^2 + s^2), \quad k = 1 + \frac{2 \lambda}{\ell}, \quad"
         r" \sigma^2 = \frac{s^2}{w^2 + s^2}",
     ),
     (
-        "free bits, where the ELBO's rate is at least λ",
+        "Free bits, where the ELBO's rate is at least $\\lambda$.",
         r"w^2 = \ell - s^2, \quad \sigma^2 = \frac{s^2}{\ell}, \quad \frac{1}{2} \log \frac{\ell}{s^2} \ge \lambda",
     ),
     (
-        "free bits, k directions below: they share the floor",
+        "Free bits with $k$ directions below, which share the floor.",
         r"1 + g_j = \frac{k e^{2 \lambda} \sqrt{\ell_j}}{\sum_i \sqrt{\ell_i}}, \quad"
         r" w_j^2 = \frac{\ell_j g_j e^{2 \lambda}}{(1 + g_j)^2}, \quad \sigma = e^{-\lambda}",
     ),
     (
-        "λ(μ² + (σ − 1)²)",
+        "The penalty $\\lambda(\\mu^2 + (\\sigma - 1)^2)$.",
         r"\varphi(w^2) = -\lambda \frac{\ell + w^2}{w^2 + 2 \lambda s^2} \to -\lambda \quad"
         r" \mathrm{as}\ w \to \infty, \quad \mathrm{if}\ \ell > 2 \lambda s^2",
     ),
     (
-        "λ(½μ² + (σ − 1)²)",
+        "The penalty $\\lambda(\\tfrac{1}{2}\\mu^2 + (\\sigma - 1)^2)$.",
         r"w^2 = 2 \lambda s^2 \frac{\sqrt{\ell} - s \sqrt{\lambda}}{2 s \sqrt{\lambda} - \sqrt{\ell}},"
         r" \quad"
         r" \lambda s^2 < \ell < 4 \lambda s^2",
     ),
     (
-        "regularised autoencoder",
+        "The regularised autoencoder.",
         r"w^2 = \sqrt{\frac{\ell \beta}{2 \lambda_W}} - \beta s^2, \quad \sigma = 0, \quad"
         r" \ell > 2 \lambda_W \beta s^4",
     ),
@@ -182,7 +188,7 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
                     "and nothing for a code that has shrunk: above its threshold the objective rises for "
                     "ever."
                 ),
-                *[block for name, latex in FORMULAS for block in (Text(f"**{name}**"), Math(latex))],
+                *[Math(latex, name) for name, latex in FORMULAS],
                 Text(
                     "The importance-weighted bound and the total-correlation objective (weight at least "
                     "1) share the ELBO's "
@@ -259,7 +265,8 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
                 ],
                 _figure(
                     "objective_along_ridge",
-                    "Each objective as the decoder's weight grows, with its best encoder.",
+                    "Each objective as the decoder's weight grows, with its best encoder; that of the ELBO makes it "
+                    "equal to log p(x), so that the two lines are one.",
                     "The ELBO peaks and falls with log p(x); the penalties keep rising while log p(x) falls.",
                     _ridge(frames["ridge"]),
                     x="weight_sq",
@@ -317,5 +324,10 @@ def noise_blocks(noise: pd.DataFrame) -> list[Any]:
             x_label="batch size B",
             y_label="variance of the gradient",
         ),
-        Table("gradient_noise_table", "The same in numbers.", noise),
+        Table(
+            "gradient_noise_table",
+            "The same in numbers.",
+            noise,
+            formats={"variance": ".3g", "se": ".1g", "derived": ".3g"},
+        ),
     ]

@@ -19,6 +19,13 @@ COLUMNS_OF = {  # quantity → column of the summary; everything else is a param
 }
 ERRORS = ("value_error", "log_evidence_error", "parameter_error")
 LIMIT = 1e-3
+SHOWN = ("objective", "spectrum", "optimum", *ERRORS, "from_population", "agrees", "covered")
+
+
+def power(number: float) -> str:
+    """Two digits and a power of ten: 5.3·10⁻⁸."""
+    digits, exponent = f"{number:.1e}".split("e")
+    return f"{digits}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def _against_interval(rows: pd.DataFrame) -> tuple[float, bool]:
@@ -86,19 +93,20 @@ def trained_findings(trained: pd.DataFrame) -> list[Finding]:
             f"Trained by the sweep, {len(exact) - len(off)} of {len(exact)} settings of objective and spectrum without "
             f"noise reach the derived optimum to 10⁻³ in value and in every parameter, "
             f"{int((exact['value_error'] < LIMIT).sum())} in value.{others}",
-            f"{exact['objective'].nunique()} objectives, {exact['spectrum'].nunique()} spectra, "
-            f"{int(exact['seeds'].max())} seeds; {int(exact['comparisons'].sum())} comparisons, the largest error "
-            f"{exact[list(ERRORS)].max().max():.1e}.",
+            f"Objectives: {exact['objective'].nunique()}, spectra: {exact['spectrum'].nunique()}, seeds: "
+            f"{int(exact['seeds'].max())}, comparisons: {int(exact['comparisons'].sum())}; the largest error is "
+            f"{power(exact[list(ERRORS)].max().max())}.",
         )
     ]
-    local = trained[trained["optimum"].str.startswith("another")]
+    local = trained[trained["optimum"].str.startswith("local")]
     if len(local):
         runs = local.drop_duplicates(["objective", "spectrum", "seed"])
         short = local[local["quantity"] == "value"]["relative_error"].max()
         found.append(
             Finding(
                 "info",
-                f"{len(runs)} runs of {_settings(local)} end in another local optimum, {short:.0e} lower in value.",
+                f"{len(runs)} runs of {_settings(local)} end in another local optimum, up to {power(short)} lower in "
+                "value.",
                 "Equal eigenvalues leave latents free to turn; the finite data then make many optima of nearly one "
                 "value. Parameters are compared with the local optimum, values with the best.",
             )
@@ -147,8 +155,8 @@ def trained_section(trained: pd.DataFrame) -> list[Section]:
             "512 points, maximised by BFGS in float64. `total_correlation` takes q(z) for the mixture of its batch's 256 "
             "posteriors, which moves the optimum by an amount of order 1/N. `mmd` has its supremum at "
             "$\\sigma \\to 0$, where its gradient dies out as $\\sigma^2$: it is compared with the optimum at the scales "
-            "that it has reached. The column from_population says how far each of these is from the optimum for the "
-            "Gaussian itself."
+            "that it has reached. The column optimum names "
+            "the one compared with, from_population its distance from the optimum for the Gaussian itself."
         ),
         Text(
             "**Noise.** A noisy run ends beside the optimum. Its parameters scatter to both sides, but a value at its "
@@ -168,6 +176,7 @@ def trained_section(trained: pd.DataFrame) -> list[Section]:
             "trained_optimum",
             "Largest relative error against the derived optimum, over seeds and quantities.",
             trained_summary(trained),
+            SHOWN,
             formats=dict.fromkeys([*ERRORS, "from_population"], ".1e"),
             note="value_error: the objective (for iwae the ELBO below it). log_evidence_error: E log p(x). "
             "parameter_error: decoder and encoder along every direction, scales, noise. from_population: distance of "

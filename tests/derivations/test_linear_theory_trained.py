@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import vaeaudit as va
 from vaeaudit.derivations.linear_terms import direction_terms
@@ -114,21 +115,51 @@ def test_every_noiseless_objective_trains_to_the_derived_optimum(spectrum):
 
 
 @pytest.mark.slow
-def test_creased_objectives_reach_the_derived_value():
-    """Free bits below the floor and capacity: the value within 10⁻³; parameters creep along the crease."""
-    for names, epochs in ((["free_bits(0.5)", "free_bits(1.5)"], 12000), (["capacity(2, 4)"], 20000)):
-        table = va.train_linear_gaussian(SPECTRA["steep"], 2, names, NOISE, epochs=epochs, num_data=(64, 512))
-        value = table[table["quantity"] == "value"]
-        assert value["relative_error"].max() < 1e-3
-        assert (value["trained"] < value["derived"] + 1e-3).all()
+@pytest.mark.parametrize(("name", "epochs"), [("free_bits(0.5)", 120_000), ("free_bits(1.5)", 400_000)])
+def test_free_bits_below_the_floor_train_to_the_derived_optimum(name, epochs):
+    """A crease and local optima: value and every parameter within 10⁻³ over three seeds of 6 starts each."""
+    table = va.train_linear_gaussian(SPECTRA["steep"], 3, [name], NOISE, epochs=epochs)
+    assert table["seed"].nunique() == 3
+    assert table["relative_error"].max() < 1e-3
 
 
 @pytest.mark.slow
-def test_iwae_trains_to_the_optimum_that_it_shares_with_the_elbo():
-    table = va.train_linear_gaussian(SPECTRA["steep"], 2, ["iwae(5)"], NOISE, epochs=4000)
-    bounds = table[table["quantity"].isin(["elbo", "log_evidence"])]
-    assert bounds["relative_error"].max() < 1e-3
-    assert table["relative_error"].max() < 1e-2
+def test_capacity_trains_to_the_optimum_on_its_data():
+    """Within 10⁻³ of what BFGS finds on the same 512 points, and near the optimum for N(0, S)."""
+    spectrum = [2.5, 1.4, 0.7, 0.4, 0.25]
+    table = va.train_linear_gaussian(
+        spectrum, 3, ["capacity(2, 4)"], NOISE, epochs=100_000, num_data=(64, 512)
+    )
+    assert (table["optimum"] == "these data").all()
+    assert table["relative_error"].max() < 1e-3
+    value = table[table["quantity"] == "value"]
+    assert value["population_distance"].max() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("iwae(5)", {"epochs": 4000}),
+        ("total_correlation(4)", {"epochs": 1500, "num_data": (64, 256)}),
+        ("mmd(10)", {"epochs": 60, "num_data": (64, 8192), "batch_size": 128, "learning_rate": 0.015}),
+    ],
+)
+def test_noisy_objectives_scatter_about_their_optimum(name, options):
+    """8 seeds: every quantity inside its joint 95 % interval (Bonferroni), none wider than 2 % of its unit.
+
+    The interval is Student's for trained − derived − scatter_bias, widened by the derived number's error.
+    """
+    table = va.train_linear_gaussian(SPECTRA["steep"], 2, [name], NOISE, seeds=range(8), **options)
+    table = table[table["quantity"] != "scale_rms"]  # the scales that the reference is given
+    table = table.assign(off=table["trained"] - table["derived"] - table["scatter_bias"])
+    held = table.groupby(["quantity", "direction"]).agg(
+        off=("off", "mean"), se=("off", "sem"), error=("derived_error", "first"), derived=("derived", "first")
+    )
+    wide = stats.t.ppf(1 - 0.025 / len(held), 7)
+    half = np.hypot(wide * held["se"], wide / stats.t.ppf(0.975, 7) * held["error"])
+    assert (held["off"].abs() <= half).all(), held.assign(half=half)
+    assert (half <= 0.02 * np.maximum(1, held["derived"].abs())).all(), held.assign(half=half)
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)

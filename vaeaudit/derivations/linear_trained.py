@@ -42,10 +42,10 @@ from vaeaudit.objectives.kl_family import Capacity
 from vaeaudit.training.outcome import Progress
 
 DERIVED, ON_DATA, LOCAL, GIVEN_SCALE = (
-    "derived for N(0, S)",
-    "on the training data",
-    "another local one on the training data",
-    "derived, at the scales trained",
+    "N(0, S)",
+    "these data",
+    "local on these data",
+    "at its scales",
 )
 SAME = 1e-6  # nats: two optima of one value
 FIRST_ORDER = 1e-3  # share of a group's step at which a quantity's change is read off
