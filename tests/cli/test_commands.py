@@ -152,9 +152,9 @@ def test_a_report_of_no_run_says_so_and_makes_no_folder(vaeaudit):
     assert not Path("nowhere").exists()
 
 
-def test_a_failure_is_one_message_and_debug_shows_the_traceback(vaeaudit, monkeypatch):
+def test_an_error_is_one_message_and_debug_shows_the_traceback(vaeaudit, monkeypatch):
     code, _, err = vaeaudit("run", "missing.py")
-    assert code == 1
+    assert code == 2
     assert err.startswith("error: no study script at missing.py")
     assert len(err.splitlines()) == 1
     for position in (["--debug", "run", "missing.py"], ["run", "missing.py", "--debug"]):

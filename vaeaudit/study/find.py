@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import vaeaudit
-from vaeaudit.core.errors import ArgumentError, unknown_name
+from vaeaudit.core.errors import ArgumentError, UnknownNameError, unknown_name
 
 if TYPE_CHECKING:
     from vaeaudit.study.study import Study
@@ -83,7 +83,7 @@ def load_study(name: str) -> Study:
     path = Path(name)
     if path.suffix == ".py" or path.parent != Path():
         if not path.is_file():
-            raise ArgumentError(f"no study script at {path}. Give a study's name or the path of a script.")
+            raise UnknownNameError(f"no study script at {path}. Give a study's name or the path of a script.")
     else:
         known = {study.name: study.path for study in list_studies()}
         if name not in known:
