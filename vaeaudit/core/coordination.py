@@ -1,11 +1,15 @@
-"""JAX's key-value store between processes: the one thing used here for which JAX has no public name."""
+"""The way to JAX's coordination service: its port, and its key-value store, for which JAX has no public name."""
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from typing import Protocol
 
 import jax
 
+from vaeaudit.core.cluster import Place, split_address
 from vaeaudit.core.errors import ProcessError
 
 
@@ -60,4 +64,35 @@ def _other_version(what: str) -> ProcessError:
     return ProcessError(
         f"runs with --distributed exchange results through the key-value store of JAX 0.10 to 0.12, and JAX "
         f"{jax.__version__} is not like them there ({what}). Install another version, or run without --distributed."
+    )
+
+
+def check_port(address: str, place: Place) -> None:
+    """See that the coordinator's port is free: where it is not, JAX may end in a segmentation fault."""
+    port = split_address(address)[1]
+    with socket.socket() as probe:
+        if os.name == "posix":  # elsewhere it would share the port with its owner
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed run's last packets
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise ProcessError(
+                f"{place} cannot coordinate at {address}: {error.strerror or error}. Choose a port that no other "
+                "program uses on this host, the same in --coordinator of every process."
+            ) from error
+
+
+def reach(address: str, timeout: float, place: Place) -> None:
+    """Wait until the coordinator's port answers: JAX itself would end the process without a word of why."""
+    end, why = time.monotonic() + timeout, ""
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(split_address(address), timeout=min(timeout, 5.0)).close()
+            return
+        except OSError as error:
+            why = str(error)
+            time.sleep(0.2)
+    raise ProcessError(
+        f"{place} found no coordinator at {address} for {timeout:g} s ({why}). Process 0 must run with the same "
+        "--coordinator, on the host of that name, and the port must be open between the hosts."
     )

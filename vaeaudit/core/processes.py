@@ -7,16 +7,13 @@ Until `start` there is one process and `spread` is a loop.
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vaeaudit.core import errors
-from vaeaudit.core.cluster import JOINING, Place, split_address
+from vaeaudit.core.cluster import JOINING, Place
 from vaeaudit.core.errors import ProcessError, VaeauditError
 from vaeaudit.core.wire import pack, unpack
 
@@ -53,7 +50,7 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
     global _team
     import jax
 
-    from vaeaudit.core.coordination import coordination_client
+    from vaeaudit.core.coordination import check_port, coordination_client, reach
     from vaeaudit.core.team import Team, note_step
 
     if _team is not None:
@@ -61,9 +58,9 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
     note_step(JOINING)
     if place.coordinator is not None:
         if place.process_id == 0:
-            _check_port(place.coordinator, place)
+            check_port(place.coordinator, place)
         else:
-            _reach(place.coordinator, timeout, place)
+            reach(place.coordinator, timeout, place)
     # a process that dies is found by `Team`, which names the step; JAX would abort all others
     if hasattr(jax.config, "jax_enable_recoverability"):
         jax.config.update("jax_enable_recoverability", True)
@@ -85,37 +82,6 @@ def start(place: Place, timeout: float = TIMEOUT) -> None:
         ) from error
     _team = Team(coordination_client(), place, timeout)
     jax.local_devices()  # the backend starts here, in all processes at once
-
-
-def _check_port(address: str, place: Place) -> None:
-    """See that the coordinator's port is free: where it is not, JAX may end in a segmentation fault."""
-    port = split_address(address)[1]
-    with socket.socket() as probe:
-        if os.name == "posix":  # elsewhere it would share the port with its owner
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a closed run's last packets
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise ProcessError(
-                f"{place} cannot coordinate at {address}: {error.strerror or error}. Choose a port that no other "
-                "program uses on this host, the same in --coordinator of every process."
-            ) from error
-
-
-def _reach(address: str, timeout: float, place: Place) -> None:
-    """Wait until the coordinator's port answers: JAX itself would end the process without a word of why."""
-    end, why = time.monotonic() + timeout, ""
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(split_address(address), timeout=min(timeout, 5.0)).close()
-            return
-        except OSError as error:
-            why = str(error)
-            time.sleep(0.2)
-    raise ProcessError(
-        f"{place} found no coordinator at {address} for {timeout:g} s ({why}). Process 0 must run with the same "
-        "--coordinator, on the host of that name, and the port must be open between the hosts."
-    )
 
 
 def finish() -> None:
