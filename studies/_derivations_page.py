@@ -41,7 +41,7 @@ def _plain(text: str) -> str:
     text = re.sub(r"\^(-?\d+)", lambda m: m[1].translate(RAISED), text)
     text = re.sub(r"e\^\{(.*?)\}", r"exp(\1)", text)
     text = re.sub(r"(?<=[\w)⁰¹²³⁴⁵⁶⁷⁸⁹])\*(?=[\w(])", "·", text)
-    return re.sub(r"(?<![\w⁻.])-(?=[\dA-Za-zℓμσλβρπ(])", "−", text)
+    return re.sub(r"(?<![\w⁻.-])-(?=[\dA-Za-zℓμσλβρπ(])", "−", text).replace(" - ", " − ")
 
 
 def _sentence(text: str) -> str:
