@@ -148,6 +148,8 @@ def total_correlation_on_data(
     -----
     Training on a full batch of N estimates log q(z) by the mixture of its N posteriors. The mixture is
     not the aggregate posterior of N(0, S): a bias of the optimum of order 1/N.
+    Where eigenvalues are equal N(0, S) leaves the code free to turn: each group has the data turned another
+    way, and the optimum is that on average over them.
     """
     x = np.asarray(x, dtype=np.float64)
     cov, (latent_dim, size) = x.T @ x / len(x), start.enc_weight.shape
@@ -155,20 +157,17 @@ def total_correlation_on_data(
     plain = population_loss(total_correlation_cost(1.0, cov), cov, latent_dim, variance=variance)
     smooth = population_loss(total_correlation_cost(weight, cov), cov, latent_dim, variance=variance)
 
-    def curvature(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues and axes of the population objective's Hessian, by differences of its slope."""
-        h = 1e-5 * np.eye(len(at))
-        hessian = np.array([(smooth(at + e)[1] - smooth(at - e)[1]) / 2e-5 for e in h])
-        return np.linalg.eigh(0.5 * (hessian + hessian.T))
-
-    eigenvalues, axes = curvature(to_flat(start))
-    flattest = 1e-4 * eigenvalues.max()  # symmetries of N(0, S) have none
-    inverse = (axes / np.maximum(eigenvalues, flattest)) @ axes.T
-    inverse = 0.5 * (inverse + inverse.T)
+    flat, h = to_flat(start), 1e-5
+    hessian = np.array([(smooth(flat + e)[1] - smooth(flat - e)[1]) / (2 * h) for e in h * np.eye(len(flat))])
+    eigenvalues, axes = np.linalg.eigh(0.5 * (hessian + hessian.T))
+    kept = eigenvalues > 1e-4 * eigenvalues.max()  # symmetries of N(0, S) have none
+    eigenvalues, axes = eigenvalues[kept], axes[:, kept]
     # each datum's term is an integral over its own ε: quasi-random points, shifted at random per datum
     base = qmc.Sobol(latent_dim, seed=0).random(points)
     shift = np.random.default_rng(0).random((groups, 1, len(x), latent_dim))
     noise = special.ndtri(np.clip((base[:, None] + shift) % 1.0, 1e-9, 1 - 1e-9))
+
+    turned = [x @ turn for turn in _turns(np.diag(cov), groups)]
 
     def by_group(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         _, a, log_scale, _ = split(at, size, latent_dim)
@@ -176,23 +175,34 @@ def total_correlation_on_data(
         block = slice(size * latent_dim, 2 * size * latent_dim + latent_dim)
         for g, draws in enumerate(noise):
             for eps in draws:
-                ratio, by_a, by_scale = _log_ratio_slopes(x, a, log_scale, eps)
+                ratio, by_a, by_scale = _log_ratio_slopes(turned[g], a, log_scale, eps)
                 value[g] += (weight - 1) * ratio / points
                 slopes[g, block] += (weight - 1) * np.concatenate([by_a.ravel(), by_scale]) / points
         smooth_part = plain(at)
         return value + smooth_part[0], slopes + smooth_part[1]
 
-    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slopes = by_group(at)
-        return float(value.mean()), slopes.mean(axis=0)
+    def loss(step: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slopes = by_group(flat + axes @ step)
+        return float(value.mean()), slopes.mean(axis=0) @ axes
 
-    options = {"gtol": 3e-5, "maxiter": steps, "hess_inv0": inverse}
-    found = optimize.minimize(loss, to_flat(start), method="BFGS", jac=True, options=options)
-    slopes = by_group(found.x)[1]
-    eigenvalues, axes = curvature(found.x)
-    kept = eigenvalues > flattest
-    inverse = (axes[:, kept] / eigenvalues[kept]) @ axes[:, kept].T
-    return from_flat(found.x, start), -(slopes - slopes.mean(axis=0)) @ inverse
+    options = {"gtol": 3e-5, "maxiter": steps, "hess_inv0": np.diag(1 / eigenvalues)}
+    found = optimize.minimize(loss, np.zeros(len(eigenvalues)), method="BFGS", jac=True, options=options)
+    slopes = by_group(flat + axes @ found.x)[1] @ axes
+    by_draw = -((slopes - slopes.mean(axis=0)) / eigenvalues) @ axes.T
+    return from_flat(flat + axes @ found.x, start), by_draw
+
+
+def _turns(spectrum: np.ndarray, count: int) -> list[np.ndarray]:
+    """Rotations of the axes of equal eigenvalue among themselves, at random; the identity elsewhere."""
+    rng, found = np.random.default_rng(1), []
+    edges = np.flatnonzero(np.diff(spectrum) < -1e-4 * spectrum[0]) + 1
+    for _ in range(count):
+        turn = np.eye(len(spectrum))
+        for block in np.split(np.arange(len(spectrum)), edges):
+            if len(block) > 1:
+                turn[np.ix_(block, block)] = np.linalg.qr(rng.standard_normal((len(block),) * 2))[0]
+        found.append(turn)
+    return found
 
 
 def from_flat(flat: np.ndarray, like: Matrices) -> Matrices:
