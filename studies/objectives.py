@@ -172,36 +172,40 @@ def _train(config: Mapping[str, Any], scratch: Path | None) -> CellResult:
 
 def _log_evidence(
     model: va.NeuralVAE, x: np.ndarray, group: str, config: Mapping[str, Any]
-) -> tuple[Any, Any, va.Estimate]:
-    """Log p(x) per datum where it is exact (else None), its error, and the mean over the test set."""
+) -> tuple[Any, Any]:
+    """Log p(x) of each datum, estimated or as exact values, and its error where it is exact (else None)."""
     method = GROUPS[group].get("evidence", config["evidence"])
     if method == "closed form":  # a linear decoder under a Gaussian: p(x) = N(b, WWᵀ + s²I)
         layer = model.decoder.layers[0]
         linear = va.LinearGaussianVAE.optimal(
             np.asarray(layer.weight), np.asarray(layer.bias), float(model.likelihood.scale)
         )
-        values = linear.exact_log_evidence(x)
-        return values, 0.0, va.Estimate.exact(float(values.mean()), num_data=len(values))
+        return linear.exact_log_evidence(x), 0.0
     chosen = {"proposal": "adapted"} if method == "iw" else {}
     evidence = va.log_evidence(model, x, method=method, num_samples=config["num_samples"], **chosen)
     exact = method == "quadrature" and bool(evidence.reliable.all())
-    return (evidence.value, evidence.se, evidence.mean) if exact else (None, None, evidence.mean)
+    return evidence, evidence.se if exact else None
+
+
+def _mean(evidence: Any) -> va.Estimate:
+    """Mean of log p(x) with an interval over the draw of the data, as the ELBO's."""
+    if not isinstance(evidence, np.ndarray):
+        return evidence.population_mean
+    se = float(evidence.std(ddof=1) / math.sqrt(len(evidence)))
+    note = "exact per datum; interval over the draw of the data"
+    return va.Estimate.normal(float(evidence.mean()), se, num_data=len(evidence), note=note)
 
 
 def _quantities(
-    model: va.NeuralVAE, x: np.ndarray, train: np.ndarray, seed: int, evidence: va.Estimate
+    model: va.NeuralVAE, x: np.ndarray, train: np.ndarray, seed: int, evidence: Any
 ) -> dict[str, va.Estimate | va.Bracket]:
     """Everything measured on one model: test-set quantities, and the aggregate over its training set."""
     bounds = va.rate_distortion(model, x, rng_key=seed)
     aggregate = va.aggregate_posterior(model, train, rng_key=seed, target="data", num_samples=2)
-    gap = va.Estimate.refused("undefined", "log p(x) has no interval here")
-    if evidence.has_interval:
-        se = math.hypot(evidence.se, bounds.elbo.se)
-        gap = va.Estimate.normal(evidence.value - bounds.elbo.value, se, num_data=len(x))
     return {
-        "log_evidence": evidence,
+        "log_evidence": _mean(evidence),
         "elbo": bounds.elbo,
-        "inference_gap": gap,
+        "inference_gap": va.mean_inference_gap(evidence, bounds),
         "rate": bounds.rate,
         "distortion": bounds.distortion,
         "mutual_information": aggregate.mutual_information,
@@ -228,14 +232,14 @@ def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
             refused = va.Estimate.refused("undefined", "the run diverged: its parameters are not finite")
             frames.setdefault("quantities", []).append(va.tables.tidy({"log_evidence": refused}, **label))
             continue
-        exact, error, evidence = _log_evidence(model, x, group, config)
+        evidence, error = _log_evidence(model, x, group, config)
         quantities = _quantities(model, x, data.train, seed, evidence)
         if objective.deterministic:
             refused = va.Estimate.refused("undefined", UNDEFINED)
             loc, _ = model.encode(x)
             distortion = -np.asarray(model.log_likelihood(x, loc[None]), dtype=np.float64)[0]
             quantities = dict.fromkeys(quantities, refused) | {
-                "log_evidence": evidence,
+                "log_evidence": quantities["log_evidence"],
                 "distortion": va.Estimate.normal(
                     float(distortion.mean()),
                     float(distortion.std(ddof=1) / math.sqrt(len(x))),
@@ -249,7 +253,8 @@ def _measure(config: Mapping[str, Any], trained: CellResult) -> CellResult:
         frames.setdefault("quantities", []).append(va.tables.tidy(quantities, **label))
         frames.setdefault("active", []).append(units.table.assign(**label))
         frames.setdefault("cross", []).append(_cross(model, x, config, label))
-        if exact is not None:
+        if error is not None:
+            exact = getattr(evidence, "value", evidence)
             frames.setdefault("bounds", []).append(_bounds(model, objective, x, exact, error, config, label))
         if isinstance(objective, va.objectives.beta) and hasattr(model.likelihood, "scale"):
             frames.setdefault("implied", []).append(_implied(model, objective, x, config, label))
@@ -322,7 +327,7 @@ def _implied(
     rows = []
     for reading, scale in (("nominal", nominal), ("implied", nominal * math.sqrt(weight))):
         reread = model.with_likelihood_scale(scale)
-        _, _, evidence = _log_evidence(reread, x, label["group"], config)
+        evidence = _mean(_log_evidence(reread, x, label["group"], config)[0])
         elbo = va.rate_distortion(reread, x, rng_key=3).elbo
         for quantity, estimate in (("log_evidence", evidence), ("elbo", elbo)):
             rows.append(

@@ -32,6 +32,7 @@ _PUBLIC = {
     "log_evidence": "vaeaudit.estimators.evidence",
     "evidence_bracket": "vaeaudit.estimators.annealed",
     "inference_gap": "vaeaudit.estimators.inference_gap",
+    "mean_inference_gap": "vaeaudit.estimators.mean_gap",
     "rate_distortion": "vaeaudit.estimators.rate_distortion",
     "aggregate_posterior": "vaeaudit.estimators.aggregate_posterior",
     "aggregate_distances": "vaeaudit.estimators.distances",

@@ -16,13 +16,13 @@ from vaeaudit.auditing.findings import judge
 from vaeaudit.auditing.result import Audit
 from vaeaudit.core.arrays import KeyLike, as_key
 from vaeaudit.core.errors import unknown_name
-from vaeaudit.core.records import Z95, Bracket, Estimate
+from vaeaudit.core.records import Bracket, Estimate
 from vaeaudit.estimators.active_units import active_units
 from vaeaudit.estimators.aggregate_posterior import aggregate_posterior
 from vaeaudit.estimators.encoding import encode_all
 from vaeaudit.estimators.evidence import log_evidence
-from vaeaudit.estimators.evidence_result import LogEvidence
-from vaeaudit.estimators.rate_distortion import RateDistortion, Target, check_target, rate_distortion
+from vaeaudit.estimators.mean_gap import mean_inference_gap
+from vaeaudit.estimators.rate_distortion import Target, check_target, rate_distortion
 from vaeaudit.models.vae import AbstractVAE
 
 
@@ -113,7 +113,7 @@ def audit(
     quantities: dict[str, Estimate | Bracket] = {
         "elbo": spread.elbo,
         "log_evidence": log_p,
-        "inference_gap": gap(evidence, spread, target),
+        "inference_gap": mean_inference_gap(evidence, spread, target),
         "rate": spread.rate,
         "distortion": spread.distortion,
         "mutual_information": aggregate.mutual_information,
@@ -160,37 +160,6 @@ def audit(
 def is_discrete(x: np.ndarray) -> bool:
     """Whether every value is 0 or 1, where bits per dimension do not depend on a unit of x."""
     return bool(np.isin(x, (0.0, 1.0)).all())
-
-
-def gap(evidence: LogEvidence, spread: RateDistortion, target: Target) -> Estimate:
-    r"""Mean of log p(x) − ELBO over the data, from per-datum differences.
-
-    Notes
-    -----
-    Where log p(x) is only bounded from below, so is the gap.
-    """
-    here = evidence.mean
-    n = len(evidence)
-    fields: dict[str, Any] = {"num_data": n, "num_samples": here.num_samples}
-    difference = evidence.value - evidence.bias - spread.per_datum["elbo"].to_numpy()
-    if not here.has_interval:
-        value = here.value - spread.elbo.value
-        return Estimate.refused(here.verdict, f"log p(x): {here.note}", value, **fields)
-    elbo_se = spread.per_datum["elbo_se"].to_numpy()
-    noise = math.sqrt(float(np.sum(evidence.se**2 + elbo_se**2))) / n
-    sampling = float(np.std(difference, ddof=1)) / math.sqrt(n) if target == "population" else 0.0
-    se = max(noise, sampling)  # the spread over data holds the noise already
-    value = float(np.mean(difference))
-    half = Z95 * se + here.bias_bound if math.isfinite(here.bias_bound) else Z95 * se
-    return Estimate(
-        value=value,
-        se=se,
-        lower=max(value - half, 0.0) if value >= 0 else value - half,
-        upper=value + half,
-        bias_bound=here.bias_bound,
-        note="log p(x) − ELBO per datum",
-        **fields,
-    )
 
 
 def by_latent(frame: pd.DataFrame, variance: np.ndarray, loc: np.ndarray, scale: np.ndarray) -> pd.DataFrame:

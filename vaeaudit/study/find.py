@@ -76,9 +76,9 @@ def load_study(name: str) -> Study:
     Raises
     ------
     UnknownNameError
-        If no study has this name; the message suggests close ones.
+        If no study has this name (the message suggests close ones), or no script is at the path.
     ArgumentError
-        If the file does not exist or defines no ``study``.
+        If the script defines no ``study``.
     """
     path = Path(name)
     if path.suffix == ".py" or path.parent != Path():
