@@ -142,6 +142,9 @@ def theory_sections(frames: Mapping[str, pd.DataFrame]) -> list[Section]:
         stem = f"{spectrum}_{noise}".replace(" ", "_")
         title = f"{spectrum} spectrum ({rows['eigenvalues'].iloc[0]})"
         once = rows[rows["direction"] == 1]
+        once = once.assign(
+            **{name: once[name].round(12) for name in ("shortfall", "gap")}
+        )  # a float's rounding
         tables.append(
             Table(
                 f"optima_{stem}",
