@@ -82,7 +82,7 @@ PARTS = (
     Part(
         "profile_run",
         "Where a quick run spends its time",
-        "python benchmarks/profile_run.py --rounds 3",
+        "python benchmarks/profile_run.py --rounds 2",
         "`vaeaudit run objectives --preset quick` in a fresh process, with a cold and a warm compilation cache. The "
         "largest part of a first run is compilation: objectives and seeds share programs, programs compile side by "
         "side, and each is kept on disk whatever its size, so that a second run only traces and reads them.",
