@@ -219,7 +219,7 @@ for seed in range({first}, {models}, {stride}): {loop}(Net(64, (64, 64), 8), dat
 def whole_process(pythae: str | None, quick: bool) -> dict[str, float]:
     """Seconds for 32 VAEs × 100 epochs of digits in fresh processes, our cache cold and warm.
 
-    All train on the same 1,257 images and evaluate nothing else. Ours are medians, half of the runs
+    All train on the same images and evaluate nothing else. Ours are medians, half of the runs
     before those of PyTorch and half after.
     """
     ours: dict[str, list[float]] = {"vaeaudit, cold cache": [], "vaeaudit, warm cache": []}

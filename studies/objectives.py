@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _networks import LINEAR_GAUSSIAN
+from _networks import LINEAR_GAUSSIAN, as_linear
 from _objectives_findings import summary
 from _objectives_page import page
 
@@ -176,11 +176,7 @@ def _log_evidence(
     """Log p(x) of each datum, estimated or as exact values, and its error where it is exact (else None)."""
     method = GROUPS[group].get("evidence", config["evidence"])
     if method == "closed form":  # a linear decoder under a Gaussian: p(x) = N(b, WWᵀ + s²I)
-        layer = model.decoder.layers[0]
-        linear = va.LinearGaussianVAE.optimal(
-            np.asarray(layer.weight), np.asarray(layer.bias), float(model.likelihood.scale)
-        )
-        return linear.exact_log_evidence(x), 0.0
+        return as_linear(model).exact_log_evidence(x), 0.0
     chosen = {"proposal": "adapted"} if method == "iw" else {}
     evidence = va.log_evidence(model, x, method=method, num_samples=config["num_samples"], **chosen)
     exact = method == "quadrature" and bool(evidence.reliable.all())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vaeaudit.core.errors import ArgumentError
-from vaeaudit.derivations.linear_compare import row
+from vaeaudit.derivations.linear_compare import Quantities, quantities, row, unit_of
 from vaeaudit.derivations.linear_direction import ANY_SCALE, LIMIT, at_weight
 from vaeaudit.derivations.linear_models import Matrices, gaussian_data, principal_basis
 from vaeaudit.derivations.linear_noise import total_value
@@ -168,30 +167,24 @@ def _compare(
     objective: Objective, table: pd.DataFrame, got: Matrices, cov: np.ndarray
 ) -> list[dict[str, Any]]:
     """Rows of one model trained without noise."""
-    any_scale = table["how"][0] == ANY_SCALE
     spectrum = table["eigenvalue"].to_numpy()
-    measured = {"value": population_value(objective, got, cov)}
-    if np.isfinite(table["log_evidence"][0]):
-        measured["log_evidence"] = got.log_evidence(cov)
-    if np.isfinite(table["log_evidence_implied"][0]):
+    trained = quantities(objective, got, cov) | {("noise_scale", 0): got.noise_scale}
+    names = ["value", "log_evidence", "log_evidence_implied", "noise_scale"]
+    derived: Quantities = {(name, 0): float(table[name][0]) for name in names if np.isfinite(table[name][0])}
+    if ("log_evidence_implied", 0) in derived:
         read = replace(got, noise_scale=float(table["implied_noise_scale"][0]))
-        measured["log_evidence_implied"] = read.log_evidence(cov)
-    measured["noise_scale"] = got.noise_scale
-    rows = [row(name, 0, table[name][0], value, abs(table[name][0])) for name, value in measured.items()]
-    rows.append(row("offset", 0, 0.0, got.offset, math.sqrt(spectrum[0])))
-    through = np.sort(np.linalg.eigvals(got.enc_weight @ got.weight).real)[::-1]
-    wanted = np.ones(len(table)) if any_scale else np.sqrt(table["weight_sq"]) * table["loc_map"]
-    for j, (d, t) in enumerate(zip(np.sort(wanted)[::-1], through, strict=True), 1):
-        rows.append(row("weight_times_loc_map", j, d, t, 1.0))
-    if any_scale:
-        return rows
-    weight_sq = np.sort(np.linalg.eigvalsh(got.weight.T @ got.weight))[::-1]
-    for j, (d, t) in enumerate(zip(np.sort(table["weight_sq"])[::-1], weight_sq, strict=True), 1):
-        rows.append(row("weight_sq", j, d, t, d if d > 0 else spectrum[j - 1]))
-    if not objective.deterministic:
-        for j, (d, t) in enumerate(zip(np.sort(table["scale"]), np.sort(got.scale), strict=True), 1):
-            rows.append(row("scale", j, d, t, 1.0))
-    return rows
+        trained["log_evidence_implied", 0] = read.log_evidence(cov)
+    derived["offset", 0] = 0.0
+    any_scale = table["how"][0] == ANY_SCALE
+    through = np.ones(len(table)) if any_scale else np.sqrt(table["weight_sq"]) * table["loc_map"]
+    columns = {"weight_times_loc_map": np.sort(through)[::-1]}
+    if not any_scale:
+        columns["weight_sq"] = np.sort(table["weight_sq"])[::-1]
+        if not objective.deterministic:
+            columns["scale"] = np.sort(table["scale"])
+    for name, numbers in columns.items():
+        derived |= {(name, j): float(number) for j, number in enumerate(numbers, 1)}
+    return [row(*key, d, trained[key], unit_of(*key, d, spectrum)) for key, d in derived.items()]
 
 
 def _compare_encoder(objective: Objective, data: Data, y: float, got: Matrices) -> list[dict[str, Any]]:

@@ -18,11 +18,12 @@ from jaxtyping import Array
 from vaeaudit.core.arrays import KeyLike, as_float_array, as_key, check_count
 from vaeaudit.core.errors import ArgumentError, unknown_name
 from vaeaudit.core.gaussian import log_normal_from_noise
-from vaeaudit.core.records import Z95, Estimate
+from vaeaudit.core.records import Estimate
 from vaeaudit.estimators.encoding import check_model, encode_all
 from vaeaudit.estimators.evidence import LogEvidence, Method, log_evidence
 from vaeaudit.estimators.importance import batches
 from vaeaudit.estimators.laplace import laplace_fit
+from vaeaudit.estimators.mean_gap import gap_estimate
 from vaeaudit.estimators.reliability import Floats
 from vaeaudit.models.vae import AbstractVAE
 
@@ -47,12 +48,12 @@ class InferenceGap:
     @cached_property
     def inference_gap(self) -> Estimate:
         """Mean of log p(x) − ELBO."""
-        return self._with_evidence(self.elbo, self.elbo_se)
+        return gap_estimate(self.evidence, self.elbo, self.elbo_se, "data")
 
     @cached_property
     def approximation_gap(self) -> Estimate:
         """Mean of log p(x) − ELBO of the best Gaussian: high in expectation if the search stopped early."""
-        return self._with_evidence(self.best_elbo, self.best_elbo_se)
+        return gap_estimate(self.evidence, self.best_elbo, self.best_elbo_se, "data")
 
     @cached_property
     def amortization_gap(self) -> Estimate:
@@ -85,23 +86,6 @@ class InferenceGap:
         """The three gaps by name."""
         names = ("inference_gap", "approximation_gap", "amortization_gap")
         return {name: getattr(self, name) for name in names}
-
-    def _with_evidence(self, elbo: Floats, elbo_se: Floats) -> Estimate:
-        evidence, n = self.evidence.mean, len(elbo)
-        value = evidence.value - float(np.mean(elbo))
-        if not evidence.has_interval:
-            return Estimate.refused(evidence.verdict, evidence.note, value=value, num_data=n)
-        se_elbo = float(np.sqrt(np.sum(elbo_se**2)) / n)
-        half_low = math.hypot(evidence.value - evidence.lower, Z95 * se_elbo)
-        half_high = math.hypot(evidence.upper - evidence.value, Z95 * se_elbo)
-        return Estimate(
-            value,
-            se=math.hypot(evidence.se, se_elbo),
-            lower=value - half_low,
-            upper=value + half_high,
-            num_data=n,
-            num_samples=evidence.num_samples,
-        )
 
 
 def _triangle(raw: Array, log_diagonal: Array) -> Array:

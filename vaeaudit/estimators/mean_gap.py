@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from vaeaudit.core.errors import ShapeError
-from vaeaudit.core.records import Z95, Estimate
+from vaeaudit.core.records import Estimate
 from vaeaudit.estimators.evidence_result import LogEvidence
-from vaeaudit.estimators.rate_distortion import RateDistortion, Target, check_target
+from vaeaudit.estimators.rate_distortion import RateDistortion, Target, average, check_target
+from vaeaudit.estimators.reliability import Floats
 
 
 def mean_inference_gap(
@@ -60,36 +61,38 @@ def mean_inference_gap(
     True
     """
     check_target(target)
-    elbo, elbo_se = (spread.per_datum[name].to_numpy() for name in ("elbo", "elbo_se"))
-    n = len(evidence)
-    if n != len(elbo):
+    if len(evidence) != len(spread.per_datum):
         raise ShapeError(
-            f"`evidence` and `spread` must be of the same data; got {n} and {len(elbo)} data. Pass both the same x."
+            f"`evidence` and `spread` must be of the same data; got {len(evidence)} and {len(spread.per_datum)} "
+            "data. Pass both the same x."
         )
-    fields: dict[str, Any] = {"num_data": n}
+    elbo, elbo_se = (spread.per_datum[name].to_numpy() for name in ("elbo", "elbo_se"))
+    return gap_estimate(evidence, elbo, elbo_se, target)
+
+
+def gap_estimate(
+    evidence: LogEvidence | np.ndarray, elbo: Floats, elbo_se: Floats, target: Target
+) -> Estimate:
+    """`mean_inference_gap` from the ELBO of each datum and its Monte-Carlo standard error."""
+    bias_bound, num_samples = 0.0, None
     if isinstance(evidence, LogEvidence):
         here = evidence.mean
-        fields["num_samples"] = here.num_samples
+        num_samples = here.num_samples
         if not here.has_interval:
-            return Estimate.refused(
-                here.verdict, f"log p(x): {here.note}", here.value - spread.elbo.value, **fields
-            )
-        difference = evidence.value - evidence.bias - elbo
-        evidence_se, bias_bound = evidence.se, here.bias_bound
+            value = here.value - float(np.mean(elbo))
+            note = f"log p(x): {here.note}"
+            return Estimate.refused(here.verdict, note, value, num_data=len(elbo), num_samples=num_samples)
+        if math.isfinite(here.bias_bound):
+            bias_bound = here.bias_bound
+        difference, se = evidence.value - evidence.bias - elbo, np.hypot(evidence.se, elbo_se)
     else:
-        difference = np.asarray(evidence, np.float64) - elbo
-        evidence_se, bias_bound = np.zeros(n), 0.0
-    noise = math.sqrt(float(np.sum(evidence_se**2 + elbo_se**2))) / n
-    sampling = float(np.std(difference, ddof=1)) / math.sqrt(n) if target == "population" and n > 1 else 0.0
-    se = max(noise, sampling)  # the spread over data holds the noise already
-    value = float(np.mean(difference))
-    half = Z95 * se + (bias_bound if math.isfinite(bias_bound) else 0.0)
-    return Estimate(
-        value=value,
-        se=se,
-        lower=max(value - half, 0.0) if value >= 0 else value - half,
-        upper=value + half,
-        bias_bound=bias_bound,
-        note="log p(x) − ELBO per datum",
-        **fields,
-    )
+        difference, se = np.asarray(evidence, np.float64) - elbo, elbo_se
+    if not np.isfinite(difference).all():
+        return Estimate.refused("unreliable", "the model returned NaN on some data", num_data=len(elbo))
+    mean = average(difference, se, target, num_samples, "log p(x) − ELBO per datum")
+    if not mean.has_interval:
+        return mean
+    lower = mean.lower - bias_bound
+    if mean.value >= 0:
+        lower = max(lower, 0.0)
+    return replace(mean, lower=lower, upper=mean.upper + bias_bound, bias_bound=bias_bound)
